@@ -1,0 +1,118 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The pure part of every module: what differs between a declared resource and the live one.
+
+Everything here is a plain function of its arguments, so that it is tested by tables of cases
+(tests/unit/module_utils/). Resources are nested dicts, lists and scalars in AWS's own terms.
+"""
+
+from __future__ import annotations
+
+import json
+
+MASK = "(secret)"
+
+
+def canonical(value):
+    """Return a hashable text of ``value`` that is equal for equal values, whatever their key order."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def changes(desired, live, unordered=(), path=""):
+    """Return the part of ``desired`` that ``live`` doesn't show, or ``{}``.
+
+    Only what is declared counts: keys that AWS fills in (ids, dates, defaults) are in ``live`` alone and are
+    no difference. A declared ``None`` means "not there", whether AWS leaves the key out or says null.
+
+    :param dict desired: the declared resource.
+    :param dict live: the resource as read.
+    :param unordered: dotted paths of the lists whose order has no meaning, e.g. ``("subnets", "computeResources.subnets")``.
+    :returns: a dict of the same nesting with the desired values that differ; lists are taken whole.
+    """
+    found = {}
+    for key, want in desired.items():
+        have = live.get(key)
+        here = f"{path}.{key}" if path else key
+        if isinstance(want, dict) and isinstance(have, dict):
+            # Maps of free keys (tags, variables) are compared whole: an extra key in them is a difference.
+            if here in unordered:
+                if want != have:
+                    found[key] = want
+                continue
+            inner = changes(want, have, unordered, here)
+            if inner:
+                found[key] = inner
+        elif not _same(want, have, here in unordered):
+            found[key] = want
+    return found
+
+
+def _same(want, have, is_unordered):
+    if want is None:
+        return have in (None, [], {}, "")
+    if want in ([], {}) and have is None:
+        return True
+    if isinstance(want, list) and isinstance(have, list):
+        if len(want) != len(have):
+            return False
+        if is_unordered:
+            return sorted(map(canonical, want)) == sorted(map(canonical, have))
+        return all(_covers(have_item, want_item) for want_item, have_item in zip(want, have, strict=True))
+    return want == have
+
+
+def _covers(have, want):
+    """Tell whether the live list item shows everything that the declared one asks for."""
+    if isinstance(want, dict) and isinstance(have, dict):
+        return not changes(want, have)
+    return _same(want, have, False)
+
+
+def merged(live, desired):
+    """Return ``live`` with ``desired`` laid over it: the state that a change will leave behind.
+
+    :param dict live: may be empty.
+    :param dict desired: nested maps are merged, everything else replaces.
+    """
+    result = dict(live)
+    for key, want in desired.items():
+        if isinstance(want, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], want)
+        else:
+            result[key] = want
+    return result
+
+
+def restricted(live, desired):
+    """Return the part of ``live`` that ``desired`` speaks of: the "before" of a readable diff."""
+    if not isinstance(live, dict) or not isinstance(desired, dict):
+        return live
+    return {key: restricted(live[key], desired[key]) for key in desired if key in live}
+
+
+def masked(value, secret, path=""):
+    """Return ``value`` with everything below the dotted paths in ``secret`` replaced by :data:`MASK`."""
+    if not isinstance(value, dict):
+        return value
+    result = {}
+    for key, inner in value.items():
+        here = f"{path}.{key}" if path else key
+        result[key] = MASK if here in secret and inner is not None else masked(inner, secret, here)
+    return result
+
+
+def tag_changes(desired, live, purge):
+    """Return ``(set, unset)``: the tags to write and the keys of the tags to remove.
+
+    Keys that begin with ``aws:`` belong to AWS and are never removed.
+
+    :param desired: map of tags, or None for "leave them as they are".
+    :param live: map of tags as read.
+    :param bool purge: remove live tags that are not declared.
+    """
+    if desired is None:
+        return {}, []
+    live = live or {}
+    to_set = {key: value for key, value in desired.items() if live.get(key) != value}
+    to_unset = sorted(key for key in live if key not in desired and not key.startswith("aws:")) if purge else []
+    return to_set, to_unset

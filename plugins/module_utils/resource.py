@@ -1,0 +1,238 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The small core that our AWS modules share: declare → read → diff → change → wait → return.
+
+A module subclasses :class:`AwsResource`, says how its resource is declared, read, created, updated and deleted
+(one API call a line), and calls :meth:`AwsResource.run`. Idempotence, check mode, ``--diff``, tags, waits
+and error messages are the same for all modules because they are written here once.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+try:
+    import botocore.exceptions
+except ImportError:
+    pass  # AnsibleAWSModule reports a missing SDK
+
+from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+from ansible_collections.mlops.metaflow.plugins.module_utils import diff
+
+#: The options that every resource module of ours has.
+COMMON_OPTIONS = {
+    "state": {"choices": ["present", "absent"], "default": "present"},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "int", "default": 600},
+}
+
+#: The options of modules whose resource carries tags, as everywhere in amazon.aws.
+TAG_OPTIONS = {
+    "tags": {"type": "dict", "aliases": ["resource_tags"]},
+    "purge_tags": {"type": "bool", "default": True},
+}
+
+
+def error_code(error):
+    """Return the code of a botocore ``ClientError``, e.g. ``ResourceNotFoundException``."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+class AwsResource:
+    """One resource of AWS, as a module declares it.
+
+    Subclasses set the class attributes and write the methods that raise ``NotImplementedError``. All of these
+    speak AWS's own terms (the keys of its API, as boto3 spells them).
+    """
+
+    #: What AWS calls the resource, for messages: "Batch job queue".
+    kind = ""
+    #: boto3's name of the service.
+    service = ""
+    #: The key of the module's result that holds the resource.
+    result_key = ""
+    #: Dotted paths of lists without order and of maps compared whole.
+    unordered = ("tags",)
+    #: Dotted paths that are masked in diffs and results.
+    secret = ()
+    #: Maps whose keys are the user's own and are not converted to snake_case in the result.
+    verbatim = ("tags",)
+
+    def __init__(self, module: AnsibleAWSModule):
+        self.module = module
+        self.params = module.params
+        self.client = module.client(self.service)
+
+    # What a subclass says
+
+    @property
+    def name(self):
+        """The name by which a person knows the resource."""
+        return self.params["name"]
+
+    def declare(self):
+        """Return the resource as it should be, without keys that the person left open."""
+        raise NotImplementedError
+
+    def read(self):
+        """Return the live resource, its tags as a map below ``tags``, or None where there is none."""
+        raise NotImplementedError
+
+    def create(self, desired):
+        """Create the resource, its tags with it."""
+        raise NotImplementedError
+
+    def update(self, live, desired, changes):
+        """Change the live resource; ``changes`` is what :func:`diff.changes` found, without the tags."""
+        raise NotImplementedError
+
+    def delete(self, live):
+        """Delete the resource; what must go before it goes here too."""
+        raise NotImplementedError
+
+    def tag(self, live, tags):
+        """Write the tags in the map ``tags``."""
+        raise NotImplementedError
+
+    def untag(self, live, keys):
+        """Remove the tags in the list ``keys``."""
+        raise NotImplementedError
+
+    def settled(self, live):
+        """Tell whether AWS has finished with what it was asked for; raise :class:`Failed` where it can't."""
+        return True
+
+    def predict(self, desired):
+        """Return what AWS would add on creation (ids, ARNs), so that check mode goes on on an empty account."""
+        return {}
+
+    # What all of them share
+
+    def run(self):
+        """Converge, and end the module."""
+        if self.params["state"] == "absent":
+            self._ensure_absent()
+        self._ensure_present()
+
+    def _ensure_present(self):
+        desired = self.declare()
+        with self.failing("read"):
+            live = self.read()
+        if live is None:
+            if not self.module.check_mode:
+                with self.failing("create"):
+                    self.create(desired)
+                live_after = self._settle()
+            else:
+                live_after = diff.merged(self.predict(desired), desired)
+            self._exit(True, {}, desired, live_after)
+
+        wanted = {key: value for key, value in desired.items() if key != "tags"}
+        found = diff.changes(wanted, live, self.unordered)
+        to_set, to_unset = diff.tag_changes(desired.get("tags"), live.get("tags"), self.params.get("purge_tags", True))
+        before = diff.restricted(live, desired)
+        if not found and not to_set and not to_unset:
+            self._exit(False, before, before, self._settle(live))
+        predicted = diff.merged(live, wanted)
+        if desired.get("tags") is not None:
+            kept = {key: value for key, value in live.get("tags", {}).items() if key not in to_unset}
+            predicted["tags"] = {**kept, **to_set}
+        if not self.module.check_mode:
+            with self.failing("update"):
+                if found:
+                    self.update(live, desired, found)
+                if to_unset:
+                    self.untag(live, to_unset)
+                if to_set:
+                    self.tag(live, to_set)
+            predicted = self._settle()
+        self._exit(True, before, diff.restricted(predicted, desired), predicted)
+
+    def _ensure_absent(self):
+        with self.failing("read"):
+            live = self.read()
+        if live is None:
+            self._exit(False, {}, {}, None)
+        if not self.module.check_mode:
+            with self.failing("delete"):
+                self.delete(live)
+            if self.params["wait"]:
+                self.wait_for("deleted", lambda: self.read() is None)
+        self._exit(True, live, {}, None)
+
+    def _settle(self, live=None):
+        """Return the live resource once AWS has finished with it (or at once with ``wait: false``)."""
+        state = {"live": live}
+
+        def probe():
+            state["live"] = state["live"] or self.read()
+            done = state["live"] is not None and self.settled(state["live"])
+            if not done:
+                state["live"] = None
+            return done
+
+        if not self.params["wait"] or self.module.check_mode:
+            with self.failing("read"):
+                return live or self.read()
+        self.wait_for("ready", probe)
+        return state["live"]
+
+    def wait_for(self, outcome, probe, delay=5):
+        """Call ``probe`` until it is true, at most ``wait_timeout`` seconds; then fail and say what was awaited.
+
+        :param str outcome: what is awaited, for the message: "ready", "deleted", "DISABLED".
+        :param probe: a function without arguments.
+        :param int delay: the longest pause between two probes in seconds; the first pauses are shorter.
+        """
+        started = time.monotonic()
+        pause = 0.2
+        while True:
+            with self.failing("read"):
+                done = probe()
+            if done:
+                return
+            elapsed = time.monotonic() - started
+            if elapsed > self.params["wait_timeout"]:
+                self.module.fail_json(
+                    msg=f"Waited {elapsed:.0f} s for {self.kind} '{self.name}' to be {outcome}, and it is not. "
+                    f"Look at it in AWS, or raise wait_timeout ({self.params['wait_timeout']} s)."
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, delay)
+
+    @contextmanager
+    def failing(self, verb):
+        """Turn what goes wrong inside into one sentence that names the act and the resource."""
+        try:
+            yield
+        except Failed as error:
+            self.module.fail_json(msg=f"Failed to {verb} {self.kind} '{self.name}': {error}")
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+            self.module.fail_json_aws(error, msg=f"Failed to {verb} {self.kind} '{self.name}'")
+
+    def _exit(self, changed, before, after, resource):
+        result = {"changed": changed}
+        if changed:
+            result["diff"] = {
+                "before_header": f"{self.kind} {self.name}",
+                "after_header": f"{self.kind} {self.name}",
+                "before": diff.masked(before, self.secret),
+                "after": diff.masked(after, self.secret),
+            }
+        if self.result_key:
+            shown = diff.masked(resource or {}, self.secret)
+            result[self.result_key] = camel_dict_to_snake_dict(shown, ignore_list=self.verbatim)
+        self.module.exit_json(**result)
+
+
+class Failed(Exception):
+    """AWS says that the resource will not become what was asked for; the text says why and what to do."""
+
+
+def options(**own):
+    """Return the argument spec of a resource module: its own options and the common ones."""
+    return {**COMMON_OPTIONS, **own}
