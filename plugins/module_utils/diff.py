@@ -26,7 +26,7 @@ def changes(desired, live, unordered=(), path=""):
 
     :param dict desired: the declared resource.
     :param dict live: the resource as read.
-    :param unordered: dotted paths of the lists whose order has no meaning, e.g. ``("subnets", "computeResources.subnets")``.
+    :param unordered: dotted paths of lists without order, e.g. ``("computeResources.subnets",)``.
     :returns: a dict of the same nesting with the desired values that differ; lists are taken whole.
     """
     found = {}

@@ -10,12 +10,10 @@ and error messages are the same for all modules because they are written here on
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-try:
+with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     import botocore.exceptions
-except ImportError:
-    pass  # AnsibleAWSModule reports a missing SDK
 
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 
