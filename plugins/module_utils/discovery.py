@@ -1,0 +1,281 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How each kind of resource is found in the account: one reader a kind, each one (paged) call.
+
+A reader returns ``{name: {"id": …, …}}`` for the resources of this stack. Resources that carry tags are found by
+the stack's tags and named by their ``Name`` tag (or by their own name); those whose API has no tag filter are
+found by the names that the caller asks for.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+TAG_STACK = "mlops.metaflow/stack"
+TAG_ENVIRONMENT = "mlops.metaflow/environment"
+TAG_COMPONENT = "mlops.metaflow/component"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose resources are looked for, and how AWS is reached."""
+
+    #: value of the tag mlops.metaflow/stack
+    stack: str
+    #: value of the tag mlops.metaflow/environment
+    environment: str
+    #: function of a service's name that returns a boto3 client
+    client: object
+
+    @property
+    def tags(self):
+        return {TAG_STACK: self.stack, TAG_ENVIRONMENT: self.environment}
+
+    def owns(self, tags):
+        """Tell whether a map of tags says that the resource belongs to this stack."""
+        return all(tags.get(key) == value for key, value in self.tags.items())
+
+
+def tag_map(tags):
+    """Return ``[{"Key": k, "Value": v}]`` (EC2, ELB …) or ``[{"key": k, "value": v}]`` (ECS) as a map."""
+    return {tag.get("Key", tag.get("key")): tag.get("Value", tag.get("value")) for tag in tags or []}
+
+
+@contextmanager
+def absent_when(*codes):
+    """Let the reader's loop go on when AWS answers that the thing asked for doesn't exist."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in codes:
+            raise
+
+
+def _ec2(operation, result_key, id_key, dead=(), extra=None):
+    """Make the reader of a kind of EC2 resource, which all have the same tag filters.
+
+    :param dead: values of the resource's State that mean "gone" (EC2 shows deleted NAT gateways for an hour).
+    :param extra: function of the described resource that returns more keys for the result.
+    """
+
+    def read(scope, names):
+        client = scope.client("ec2")
+        filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in scope.tags.items()]
+        found = {}
+        # DescribeAddresses has no pages.
+        pages = (
+            client.get_paginator(operation).paginate(Filters=filters)
+            if client.can_paginate(operation)
+            else [getattr(client, operation)(Filters=filters)]
+        )
+        for page in pages:
+            for item in page[result_key]:
+                if item.get("State") in dead:
+                    continue
+                tags = tag_map(item.get("Tags"))
+                name = item.get("GroupName") or item.get("LaunchTemplateName") or tags.get("Name", item[id_key])
+                found[name] = {"id": item[id_key], "tags": tags, **(extra(item) if extra else {})}
+        return found
+
+    return read
+
+
+def _subnet(item):
+    return {"availability_zone": item["AvailabilityZone"], "cidr_block": item["CidrBlock"], "vpc_id": item["VpcId"]}
+
+
+def _internet_gateway(item):
+    return {"vpc_ids": [attachment["VpcId"] for attachment in item.get("Attachments", [])]}
+
+
+def _load_balancers(scope, names):
+    client = scope.client("elbv2")
+    found = {}
+    for name in names:
+        with absent_when("LoadBalancerNotFound"):
+            item = client.describe_load_balancers(Names=[name])["LoadBalancers"][0]
+            found[name] = {
+                "id": item["LoadBalancerArn"],
+                "arn": item["LoadBalancerArn"],
+                "dns_name": item["DNSName"],
+                "status": item["State"]["Code"],
+            }
+    return found
+
+
+def _target_groups(scope, names):
+    client = scope.client("elbv2")
+    found = {}
+    for name in names:
+        with absent_when("TargetGroupNotFound"):
+            item = client.describe_target_groups(Names=[name])["TargetGroups"][0]
+            found[name] = {"id": item["TargetGroupArn"], "arn": item["TargetGroupArn"]}
+    return found
+
+
+def _rest_apis(scope, names):
+    pages = scope.client("apigateway").get_paginator("get_rest_apis").paginate()
+    return {
+        item["name"]: {"id": item["id"], "tags": item.get("tags", {})}
+        for page in pages
+        for item in page["items"]
+        if item["name"] in names and scope.owns(item.get("tags", {}))
+    }
+
+
+def _vpc_links(scope, names):
+    pages = scope.client("apigateway").get_paginator("get_vpc_links").paginate()
+    return {
+        item["name"]: {"id": item["id"], "status": item["status"], "tags": item.get("tags", {})}
+        for page in pages
+        for item in page["items"]
+        if item["name"] in names and scope.owns(item.get("tags", {}))
+    }
+
+
+def _api_keys(scope, names):
+    found = {}
+    for name in names:  # nameQuery is a prefix search
+        pages = scope.client("apigateway").get_paginator("get_api_keys").paginate(nameQuery=name, includeValues=False)
+        for page in pages:
+            found |= {item["name"]: {"id": item["id"]} for item in page["items"] if item["name"] == name}
+    return found
+
+
+def _db_instances(scope, names):
+    client = scope.client("rds")
+    found = {}
+    for name in names:
+        with absent_when("DBInstanceNotFound", "DBInstanceNotFoundFault"):
+            item = client.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
+            endpoint = item.get("Endpoint", {})
+            found[name] = {
+                "id": item["DBInstanceIdentifier"],
+                "arn": item["DBInstanceArn"],
+                "address": endpoint.get("Address", ""),
+                "port": endpoint.get("Port", 5432),
+                "status": item["DBInstanceStatus"],
+                "deletion_protection": item.get("DeletionProtection", False),
+            }
+    return found
+
+
+def _kms_keys(scope, names):
+    """Find keys by alias; an alias may outlive its key's deletion, so a key pending deletion is no key."""
+    client = scope.client("kms")
+    found = {}
+    for name in names:
+        with absent_when("NotFoundException"):
+            item = client.describe_key(KeyId=name)["KeyMetadata"]
+            if item["KeyState"] != "PendingDeletion":
+                found[name] = {"id": item["KeyId"], "arn": item["Arn"], "status": item["KeyState"]}
+    return found
+
+
+def _secrets(scope, names):
+    client = scope.client("secretsmanager")
+    found = {}
+    for name in names:
+        with absent_when("ResourceNotFoundException"):
+            item = client.describe_secret(SecretId=name)
+            if "DeletedDate" not in item:
+                found[name] = {"id": item["ARN"], "arn": item["ARN"], "tags": tag_map(item.get("Tags"))}
+    return found
+
+
+def _flow_secrets(scope, names):
+    """Find the secrets below each given prefix, e.g. ``metaflow-prod/flows``."""
+    pages = (
+        page
+        for name in names
+        for page in scope.client("secretsmanager")
+        .get_paginator("list_secrets")
+        .paginate(Filters=[{"Key": "name", "Values": [name + "/"]}])
+    )
+    return {
+        item["Name"]: {"id": item["ARN"], "arn": item["ARN"], "tags": tag_map(item.get("Tags"))}
+        for page in pages
+        for item in page["SecretList"]
+        if "DeletedDate" not in item
+    }
+
+
+def _availability_zones(scope, names):
+    zones = scope.client("ec2").describe_availability_zones(
+        Filters=[{"Name": "zone-type", "Values": ["availability-zone"]}, {"Name": "state", "Values": ["available"]}]
+    )["AvailabilityZones"]
+    return {zone["ZoneName"]: {"id": zone["ZoneId"]} for zone in zones}
+
+
+#: kind -> reader. The kind is AWS's own word for the resource.
+READERS = {
+    "availability_zone": _availability_zones,
+    "vpc": _ec2("describe_vpcs", "Vpcs", "VpcId", extra=lambda item: {"cidr_block": item["CidrBlock"]}),
+    "subnet": _ec2("describe_subnets", "Subnets", "SubnetId", extra=_subnet),
+    "internet_gateway": _ec2(
+        "describe_internet_gateways", "InternetGateways", "InternetGatewayId", extra=_internet_gateway
+    ),
+    "nat_gateway": _ec2(
+        "describe_nat_gateways",
+        "NatGateways",
+        "NatGatewayId",
+        dead=("deleted", "deleting", "failed"),
+        extra=lambda item: {"status": item["State"]},
+    ),
+    "address": _ec2("describe_addresses", "Addresses", "AllocationId"),
+    "route_table": _ec2("describe_route_tables", "RouteTables", "RouteTableId"),
+    "vpc_endpoint": _ec2(
+        "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", dead=("deleted", "deleting", "Deleted", "Deleting")
+    ),
+    "security_group": _ec2("describe_security_groups", "SecurityGroups", "GroupId"),
+    "launch_template": _ec2("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
+    "load_balancer": _load_balancers,
+    "target_group": _target_groups,
+    "rest_api": _rest_apis,
+    "vpc_link": _vpc_links,
+    "api_key": _api_keys,
+    "db_instance": _db_instances,
+    "kms_key": _kms_keys,
+    "secret": _secrets,
+    "flow_secret": _flow_secrets,
+}
+
+#: kind -> the component that makes it, for the message when it is missing.
+MAKERS = {
+    "vpc": "network",
+    "subnet": "network",
+    "route_table": "network",
+    "load_balancer": "api",
+    "target_group": "api",
+    "rest_api": "api",
+    "vpc_link": "api",
+    "api_key": "api",
+    "db_instance": "database",
+}
+
+
+def predicted(kind, name, region, account):
+    """Return what check mode assumes of a resource that an earlier component would have made.
+
+    The ids have AWS's form, so that modules which check the form accept them, and say what they are.
+    """
+    prefix = {"security_group": "sg", "address": "eipalloc", "nat_gateway": "nat", "internet_gateway": "igw"}
+    identifier = f"{prefix.get(kind, kind.replace('_', '-'))}-predicted"
+    found = {"id": identifier, "tags": {}, "status": "predicted", "predicted": True}
+    if kind in ("load_balancer", "target_group"):
+        short = kind.replace("_", "").replace("group", "group/net/").replace("balancer", "balancer/net/")
+        found["arn"] = found["id"] = f"arn:aws:elasticloadbalancing:{region}:{account}:{short}{name}/predicted"
+        found["dns_name"] = f"{name}.predicted"
+    elif kind == "db_instance":
+        found |= {"address": f"{name}.predicted", "port": 5432, "deletion_protection": False}
+    elif kind == "kms_key":
+        found["id"] = "00000000-0000-0000-0000-000000000000"
+        found["arn"] = f"arn:aws:kms:{region}:{account}:key/{found['id']}"
+    elif kind in ("secret", "flow_secret"):
+        found["arn"] = found["id"] = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-predicted"
+    elif kind == "subnet":
+        found |= {"availability_zone": f"{region}a", "cidr_block": "", "vpc_id": "vpc-predicted"}
+    return found
