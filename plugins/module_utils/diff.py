@@ -68,26 +68,35 @@ def _covers(have, want):
     return _same(want, have, False)
 
 
-def merged(live, desired):
+def merged(live, desired, whole=(), path=""):
     """Return ``live`` with ``desired`` laid over it: the state that a change will leave behind.
 
     :param dict live: may be empty.
     :param dict desired: nested maps are merged, everything else replaces.
+    :param whole: dotted paths of the maps that are compared, and so replaced, whole.
     """
     result = dict(live)
     for key, want in desired.items():
-        if isinstance(want, dict) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], want)
+        here = f"{path}.{key}" if path else key
+        if isinstance(want, dict) and isinstance(result.get(key), dict) and here not in whole:
+            result[key] = merged(result[key], want, whole, here)
         else:
             result[key] = want
     return result
 
 
-def restricted(live, desired):
-    """Return the part of ``live`` that ``desired`` speaks of: the "before" of a readable diff."""
-    if not isinstance(live, dict) or not isinstance(desired, dict):
+def restricted(live, desired, whole=(), path=""):
+    """Return the part of ``live`` that ``desired`` speaks of: the "before" of a readable diff.
+
+    Maps that are compared whole (dotted paths in ``whole``) are shown whole: what a change takes out of them is seen.
+    """
+    if not isinstance(live, dict) or not isinstance(desired, dict) or path in whole:
         return live
-    return {key: restricted(live[key], desired[key]) for key in desired if key in live}
+    return {
+        key: restricted(live[key], desired[key], whole, f"{path}.{key}" if path else key)
+        for key in desired
+        if key in live
+    }
 
 
 def masked(value, secret, path=""):

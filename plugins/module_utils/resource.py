@@ -132,10 +132,10 @@ class AwsResource:
         wanted = {key: value for key, value in desired.items() if key != "tags"}
         found = diff.changes(wanted, live, self.unordered)
         to_set, to_unset = diff.tag_changes(desired.get("tags"), live.get("tags"), self.params.get("purge_tags", True))
-        before = diff.restricted(live, desired)
+        before = diff.restricted(live, desired, self.unordered)
         if not found and not to_set and not to_unset:
             self._exit(False, before, before, self._settle(live))
-        predicted = diff.merged(live, wanted)
+        predicted = diff.merged(live, wanted, self.unordered)
         if desired.get("tags") is not None:
             kept = {key: value for key, value in live.get("tags", {}).items() if key not in to_unset}
             predicted["tags"] = {**kept, **to_set}
@@ -148,7 +148,7 @@ class AwsResource:
                 if to_set:
                     self.tag(live, to_set)
             predicted = self._settle()
-        self._exit(True, before, diff.restricted(predicted, desired), predicted)
+        self._exit(True, before, diff.restricted(predicted, desired, self.unordered), predicted)
 
     def _ensure_absent(self):
         with self.failing("read"):
