@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     import botocore.exceptions
+    from botocore.config import Config
 
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
-
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-
 from ansible_collections.mlops.metaflow.plugins.module_utils import diff
 
 #: The options that every resource module of ours has.
@@ -33,6 +33,28 @@ TAG_OPTIONS = {
     "tags": {"type": "dict", "aliases": ["resource_tags"]},
     "purge_tags": {"type": "bool", "default": True},
 }
+
+
+#: With these a run lives through half of its calls being throttled; with the SDK's default (5, legacy) it does not
+#: live through a third. `aws_config` overrides them.
+RETRIES = {"mode": "standard", "total_max_attempts": 10}
+
+#: Pauses in seconds between two attempts to create what may be created once only; None ends them.
+CREATE_PAUSES = (1, 2, 4, 8, 16, 20, 20, None)
+
+
+def _lost_answers():
+    """The exceptions after which nobody knows whether AWS has done what it was asked for."""
+    exceptions = botocore.exceptions
+    return exceptions.ClientError, exceptions.ConnectionError, exceptions.HTTPClientError
+
+
+def _is_passing(error):
+    """Tell whether the call may be tried again: it was throttled, AWS failed, or no answer came."""
+    if not isinstance(error, botocore.exceptions.ClientError):
+        return True
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status == 429 or status >= 500 or "Throttl" in error_code(error)
 
 
 def error_code(error):
@@ -59,11 +81,20 @@ class AwsResource:
     secret = ()
     #: Maps whose keys are the user's own and are not converted to snake_case in the result.
     verbatim = ("tags",)
+    #: The API's create call takes no client token: ``create`` sends it by ``self.once``, and where its answer is lost
+    #: the core looks for what it made before it sends it again.
+    create_once = False
 
     def __init__(self, module: AnsibleAWSModule):
         self.module = module
         self.params = module.params
-        self.client = module.client(self.service)
+        self.client = module.client(self.service, config=Config(retries=RETRIES))
+
+    @cached_property
+    def once(self):
+        """A client that sends each call once: the SDK repeats a call whose answer was lost, and AWS makes a second."""
+        config = Config(**(self.params["aws_config"] or {})).merge(Config(retries={"total_max_attempts": 1}))
+        return self.module.client(self.service, aws_config=config)
 
     # What a subclass says
 
@@ -81,7 +112,7 @@ class AwsResource:
         raise NotImplementedError
 
     def create(self, desired):
-        """Create the resource, its tags with it."""
+        """Create the resource, its tags with it; see ``create_once``."""
         raise NotImplementedError
 
     def update(self, live, desired, changes):
@@ -121,34 +152,62 @@ class AwsResource:
         with self.failing("read"):
             live = self.read()
         if live is None:
-            if not self.module.check_mode:
-                with self.failing("create"):
-                    self.create(desired)
-                live_after = self._settle()
-            else:
-                live_after = diff.merged(self.predict(desired), desired)
-            self._exit(True, {}, desired, live_after)
+            if self.module.check_mode:
+                self._exit(True, {}, desired, diff.merged(self.predict(desired), desired))
+            with self.failing("create"):
+                half_made = self._create(desired)
+                if half_made is not None:
+                    self._change(half_made, desired, *self._differences(half_made, desired))
+            self._exit(True, {}, desired, self._settle())
 
-        wanted = {key: value for key, value in desired.items() if key != "tags"}
-        found = diff.changes(wanted, live, self.unordered)
-        to_set, to_unset = diff.tag_changes(desired.get("tags"), live.get("tags"), self.params.get("purge_tags", True))
+        found, to_set, to_unset = self._differences(live, desired)
         before = diff.restricted(live, desired, self.unordered)
         if not found and not to_set and not to_unset:
             self._exit(False, before, before, self._settle(live))
-        predicted = diff.merged(live, wanted, self.unordered)
+        predicted = diff.merged(live, found, self.unordered)
         if desired.get("tags") is not None:
             kept = {key: value for key, value in live.get("tags", {}).items() if key not in to_unset}
             predicted["tags"] = {**kept, **to_set}
         if not self.module.check_mode:
             with self.failing("update"):
-                if found:
-                    self.update(live, desired, found)
-                if to_unset:
-                    self.untag(live, to_unset)
-                if to_set:
-                    self.tag(live, to_set)
+                self._change(live, desired, found, to_set, to_unset)
             predicted = self._settle()
         self._exit(True, before, diff.restricted(predicted, desired, self.unordered), predicted)
+
+    def _create(self, desired):
+        """Create; where the answer was lost, look before asking again, so that nothing is ever made twice.
+
+        :returns: None, or what a call without an answer left behind, which may lack what is created after it.
+        """
+        for pause in CREATE_PAUSES if self.create_once else (None,):
+            try:
+                self.create(desired)
+            except _lost_answers() as error:
+                if pause is None or not _is_passing(error):
+                    raise
+            else:
+                return None
+            time.sleep(pause)
+            half_made = self.read()
+            if half_made is not None:
+                return half_made
+        return None
+
+    def _differences(self, live, desired):
+        """Return ``(changes, tags to set, tag keys to remove)``."""
+        wanted = {key: value for key, value in desired.items() if key != "tags"}
+        return (
+            diff.changes(wanted, live, self.unordered),
+            *diff.tag_changes(desired.get("tags"), live.get("tags"), self.params.get("purge_tags", True)),
+        )
+
+    def _change(self, live, desired, found, to_set, to_unset):
+        if found:
+            self.update(live, desired, found)
+        if to_unset:
+            self.untag(live, to_unset)
+        if to_set:
+            self.tag(live, to_set)
 
     def _ensure_absent(self):
         with self.failing("read"):
