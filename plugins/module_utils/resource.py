@@ -18,6 +18,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     from botocore.config import Config
 
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
+from ansible_collections.amazon.aws.plugins.module_utils.iam import get_aws_account_info
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import diff
 
@@ -79,6 +80,8 @@ class AwsResource:
     unordered = ("tags",)
     #: Dotted paths that are masked in diffs and results.
     secret = ()
+    #: Whether ``update`` makes a new version of the resource, which carries its tags from the start.
+    update_writes_tags = False
     #: Maps whose keys are the user's own and are not converted to snake_case in the result.
     verbatim = ("tags",)
     #: The API's create call takes no client token: ``create`` sends it by ``self.once``, and where its answer is lost
@@ -111,6 +114,16 @@ class AwsResource:
         """Return the live resource, its tags as a map below ``tags``, or None where there is none."""
         raise NotImplementedError
 
+    def refine(self, desired, live):
+        """Return ``desired`` in view of the live resource (None: there is none yet).
+
+        For what counts only at creation, and for what AWS shows in another way than it may be declared.
+        """
+        return desired
+
+    def refuse(self, live, desired, changes):
+        """Raise :class:`Failed` where AWS can't make these changes in place; asked in check mode too."""
+
     def create(self, desired):
         """Create the resource, its tags with it; see ``create_once``."""
         raise NotImplementedError
@@ -135,6 +148,14 @@ class AwsResource:
         """Tell whether AWS has finished with what it was asked for; raise :class:`Failed` where it can't."""
         return True
 
+    def deleting(self, live):
+        """Tell whether AWS is deleting the resource already, for instance for a run that was killed."""
+        return False
+
+    def last_word(self):
+        """Return what AWS said last about the resource ("UPDATING: …"), for the message of a wait that was too long."""
+        return ""
+
     def predict(self, desired):
         """Return what AWS would add on creation (ids, ARNs), so that check mode goes on on an empty account."""
         return {}
@@ -148,9 +169,10 @@ class AwsResource:
         self._ensure_present()
 
     def _ensure_present(self):
-        desired = self.declare()
         with self.failing("read"):
-            live = self.read()
+            desired = self.declare()
+            live = self._read_lasting()
+            desired = self.refine(desired, live)
         if live is None:
             if self.module.check_mode:
                 self._exit(True, {}, desired, diff.merged(self.predict(desired), desired))
@@ -164,6 +186,8 @@ class AwsResource:
         before = diff.restricted(live, desired, self.unordered)
         if not found and not to_set and not to_unset:
             self._exit(False, before, before, self._settle(live))
+        with self.failing("update"):
+            self.refuse(live, desired, found)
         predicted = diff.merged(live, found, self.unordered)
         if desired.get("tags") is not None:
             kept = {key: value for key, value in live.get("tags", {}).items() if key not in to_unset}
@@ -173,6 +197,15 @@ class AwsResource:
                 self._change(live, desired, found, to_set, to_unset)
             predicted = self._settle()
         self._exit(True, before, diff.restricted(predicted, desired, self.unordered), predicted)
+
+    def _read_lasting(self):
+        """Return the live resource; one that is being deleted counts as none, once it is gone."""
+        live = self.read()
+        if live is None or not self.deleting(live):
+            return live
+        if not self.module.check_mode:
+            self.wait_for("deleted", lambda: self.read() is None)
+        return None
 
     def _create(self, desired):
         """Create; where the answer was lost, look before asking again, so that nothing is ever made twice.
@@ -204,6 +237,8 @@ class AwsResource:
     def _change(self, live, desired, found, to_set, to_unset):
         if found:
             self.update(live, desired, found)
+            if self.update_writes_tags:
+                return
         if to_unset:
             self.untag(live, to_unset)
         if to_set:
@@ -214,12 +249,14 @@ class AwsResource:
             live = self.read()
         if live is None:
             self._exit(False, {}, {}, None)
+        under_way = self.deleting(live)
         if not self.module.check_mode:
             with self.failing("delete"):
-                self.delete(live)
-            if self.params["wait"]:
-                self.wait_for("deleted", lambda: self.read() is None)
-        self._exit(True, live, {}, None)
+                if not under_way:
+                    self.delete(live)
+                if self.params["wait"]:
+                    self.wait_for("deleted", lambda: self.read() is None)
+        self._exit(not under_way, live, {}, None)
 
     def _settle(self, live=None):
         """Return the live resource once AWS has finished with it (or at once with ``wait: false``)."""
@@ -235,11 +272,14 @@ class AwsResource:
         if not self.params["wait"] or self.module.check_mode:
             with self.failing("read"):
                 return live or self.read()
-        self.wait_for("ready", probe)
+        with self.failing("bring up"):
+            self.wait_for("ready", probe)
         return state["live"]
 
     def wait_for(self, outcome, probe, delay=5):
         """Call ``probe`` until it is true, at most ``wait_timeout`` seconds; then fail and say what was awaited.
+
+        What the probe raises is for the ``failing`` around the wait.
 
         :param str outcome: what is awaited, for the message: "ready", "deleted", "DISABLED".
         :param probe: a function without arguments.
@@ -248,18 +288,22 @@ class AwsResource:
         started = time.monotonic()
         pause = 0.2
         while True:
-            with self.failing("read"):
-                done = probe()
-            if done:
+            if probe():
                 return
             elapsed = time.monotonic() - started
             if elapsed > self.params["wait_timeout"]:
+                said = self.last_word()
                 self.module.fail_json(
-                    msg=f"Waited {elapsed:.0f} s for {self.kind} '{self.name}' to be {outcome}, and it is not. "
-                    f"Look at it in AWS, or raise wait_timeout ({self.params['wait_timeout']} s)."
+                    msg=f"Waited {elapsed:.0f} s for {self.kind} '{self.name}' to be {outcome}, and it is not"
+                    f"{f' ({said})' if said else ''}. Look at it in AWS, or raise wait_timeout ({self.params['wait_timeout']} s)."
                 )
             time.sleep(pause)
             pause = min(pause * 2, delay)
+
+    def arn(self, path):
+        """Return the ARN of ``path`` ("job-queue/main") of this service, in the account and region of the run."""
+        account, partition = get_aws_account_info(self.module)
+        return f"arn:{partition}:{self.service}:{self.module.region}:{account}:{path}"
 
     @contextmanager
     def failing(self, verb):
@@ -272,6 +316,8 @@ class AwsResource:
             self.module.fail_json_aws(error, msg=f"Failed to {verb} {self.kind} '{self.name}'")
 
     def _exit(self, changed, before, after, resource):
+        # A declared None means "not there", and so it is shown.
+        before, after, resource = (diff.without_none(shown) for shown in (before, after, resource or {}))
         result = {"changed": changed}
         if changed:
             result["diff"] = {
@@ -281,7 +327,7 @@ class AwsResource:
                 "after": diff.masked(after, self.secret),
             }
         if self.result_key:
-            shown = diff.masked(resource or {}, self.secret)
+            shown = diff.masked(resource, self.secret)
             result[self.result_key] = camel_dict_to_snake_dict(shown, ignore_list=self.verbatim)
         self.module.exit_json(**result)
 
