@@ -99,6 +99,44 @@ def restricted(live, desired, whole=(), path=""):
     }
 
 
+def without_none(value):
+    """Return the map ``value`` without the keys, at any depth of maps, that say None."""
+    if not isinstance(value, dict):
+        return value
+    return {key: without_none(inner) for key, inner in value.items() if inner is not None}
+
+
+def api_form(value, verbatim=("tags",)):
+    """Return module options in the API's spelling (``max_time_seconds`` → ``maxTimeSeconds``), without open ones.
+
+    :param value: an option's value: a map with snake_case keys, a list of such maps, or a scalar.
+    :param verbatim: the maps whose keys are the person's own.
+    """
+    if isinstance(value, list):
+        return [api_form(item, verbatim) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        _camel_case(key): inner if key in verbatim else api_form(inner, verbatim)
+        for key, inner in value.items()
+        if inner is not None
+    }
+
+
+def _camel_case(key):
+    first, *rest = key.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def named(want, have):
+    """Return the live ARN ``have`` where the declared short name ``want`` means it, else ``want``.
+
+    :param want: a name ("batch-instance"), an ARN, or None.
+    :param have: what AWS shows, a name or an ARN, or None.
+    """
+    return have if want and have and have.startswith("arn:") and have.endswith(f"/{want}") else want
+
+
 def masked(value, secret, path=""):
     """Return ``value`` with everything below the dotted paths in ``secret`` replaced by :data:`MASK`."""
     if not isinstance(value, dict):

@@ -84,20 +84,11 @@ class AwsResource:
     update_writes_tags = False
     #: Maps whose keys are the user's own and are not converted to snake_case in the result.
     verbatim = ("tags",)
-    #: The API's create call takes no client token: ``create`` sends it by ``self.once``, and where its answer is lost
-    #: the core looks for what it made before it sends it again.
-    create_once = False
 
     def __init__(self, module: AnsibleAWSModule):
         self.module = module
         self.params = module.params
         self.client = module.client(self.service, config=Config(retries=RETRIES))
-
-    @cached_property
-    def once(self):
-        """A client that sends each call once: the SDK repeats a call whose answer was lost, and AWS makes a second."""
-        config = Config(**(self.params["aws_config"] or {})).merge(Config(retries={"total_max_attempts": 1}))
-        return self.module.client(self.service, aws_config=config)
 
     # What a subclass says
 
@@ -125,7 +116,7 @@ class AwsResource:
         """Raise :class:`Failed` where AWS can't make these changes in place; asked in check mode too."""
 
     def create(self, desired):
-        """Create the resource, its tags with it; see ``create_once``."""
+        """Create the resource, its tags with it: by :meth:`create_once` where the API takes no client token."""
         raise NotImplementedError
 
     def update(self, live, desired, changes):
@@ -169,20 +160,21 @@ class AwsResource:
         self._ensure_present()
 
     def _ensure_present(self):
-        with self.failing("read"):
+        with self.failing("declare"):
             desired = self.declare()
+        with self.failing("read"):
             live = self._read_lasting()
             desired = self.refine(desired, live)
         if live is None:
             if self.module.check_mode:
                 self._exit(True, {}, desired, diff.merged(self.predict(desired), desired))
             with self.failing("create"):
-                half_made = self._create(desired)
-                if half_made is not None:
-                    self._change(half_made, desired, *self._differences(half_made, desired))
+                self.create(desired)
             self._exit(True, {}, desired, self._settle())
 
-        found, to_set, to_unset = self._differences(live, desired)
+        wanted = {key: value for key, value in desired.items() if key != "tags"}
+        found = diff.changes(wanted, live, self.unordered)
+        to_set, to_unset = diff.tag_changes(desired.get("tags"), live.get("tags"), self.params.get("purge_tags", True))
         before = diff.restricted(live, desired, self.unordered)
         if not found and not to_set and not to_unset:
             self._exit(False, before, before, self._settle(live))
@@ -194,7 +186,12 @@ class AwsResource:
             predicted["tags"] = {**kept, **to_set}
         if not self.module.check_mode:
             with self.failing("update"):
-                self._change(live, desired, found, to_set, to_unset)
+                if found:
+                    self.update(live, desired, found)
+                if to_unset:
+                    self.untag(live, to_unset)
+                if to_set:
+                    self.tag(live, to_set)
             predicted = self._settle()
         self._exit(True, before, diff.restricted(predicted, desired, self.unordered), predicted)
 
@@ -206,43 +203,6 @@ class AwsResource:
         if not self.module.check_mode:
             self.wait_for("deleted", lambda: self.read() is None)
         return None
-
-    def _create(self, desired):
-        """Create; where the answer was lost, look before asking again, so that nothing is ever made twice.
-
-        :returns: None, or what a call without an answer left behind, which may lack what is created after it.
-        """
-        for pause in CREATE_PAUSES if self.create_once else (None,):
-            try:
-                self.create(desired)
-            except _lost_answers() as error:
-                if pause is None or not _is_passing(error):
-                    raise
-            else:
-                return None
-            time.sleep(pause)
-            half_made = self.read()
-            if half_made is not None:
-                return half_made
-        return None
-
-    def _differences(self, live, desired):
-        """Return ``(changes, tags to set, tag keys to remove)``."""
-        wanted = {key: value for key, value in desired.items() if key != "tags"}
-        return (
-            diff.changes(wanted, live, self.unordered),
-            *diff.tag_changes(desired.get("tags"), live.get("tags"), self.params.get("purge_tags", True)),
-        )
-
-    def _change(self, live, desired, found, to_set, to_unset):
-        if found:
-            self.update(live, desired, found)
-            if self.update_writes_tags:
-                return
-        if to_unset:
-            self.untag(live, to_unset)
-        if to_set:
-            self.tag(live, to_set)
 
     def _ensure_absent(self):
         with self.failing("read"):
@@ -276,6 +236,34 @@ class AwsResource:
             self.wait_for("ready", probe)
         return state["live"]
 
+    def create_once(self, operation, look, **arguments):
+        """Call a create operation that takes no client token, so that nothing is ever made twice.
+
+        The SDK repeats a call whose answer was lost, and AWS then makes a second resource. Here the call goes out
+        once, and after a failure that may pass (throttling too) this looks before it asks again.
+
+        :param str operation: the client's method, e.g. ``create_vpc_link``.
+        :param look: function that returns what an earlier attempt made, or None.
+        :returns: the operation's answer, or what ``look`` found.
+        """
+        create = getattr(self._client_without_retries, operation)
+        for pause in CREATE_PAUSES:
+            try:
+                return create(**arguments)
+            except _lost_answers() as error:
+                if pause is None or not _is_passing(error):
+                    raise
+            time.sleep(pause)
+            found = look()
+            if found is not None:
+                return found
+        raise AssertionError("the last pause is None, and ends the loop")
+
+    @cached_property
+    def _client_without_retries(self):
+        config = Config(**(self.params["aws_config"] or {})).merge(Config(retries={"total_max_attempts": 1}))
+        return self.module.client(self.service, aws_config=config)
+
     def wait_for(self, outcome, probe, delay=5):
         """Call ``probe`` until it is true, at most ``wait_timeout`` seconds; then fail and say what was awaited.
 
@@ -292,10 +280,10 @@ class AwsResource:
                 return
             elapsed = time.monotonic() - started
             if elapsed > self.params["wait_timeout"]:
-                said = self.last_word()
+                said = f" ({self.last_word()})" if self.last_word() else ""
                 self.module.fail_json(
-                    msg=f"Waited {elapsed:.0f} s for {self.kind} '{self.name}' to be {outcome}, and it is not"
-                    f"{f' ({said})' if said else ''}. Look at it in AWS, or raise wait_timeout ({self.params['wait_timeout']} s)."
+                    msg=f"Waited {elapsed:.0f} s for {self.kind} '{self.name}' to be {outcome}, and it is not{said}. "
+                    f"Look at it in AWS, or raise wait_timeout ({self.params['wait_timeout']} s)."
                 )
             time.sleep(pause)
             pause = min(pause * 2, delay)
