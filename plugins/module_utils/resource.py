@@ -10,6 +10,7 @@ and error messages are the same for all modules because they are written here on
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
@@ -113,7 +114,10 @@ class AwsResource:
         return desired
 
     def refuse(self, live, desired, changes):
-        """Raise :class:`Failed` where AWS can't make these changes in place; asked in check mode too."""
+        """Raise :class:`Failed` where the live resource can't, or must not, be changed so; asked in check mode too.
+
+        :param desired: what it is to become, or None: it is to be deleted.
+        """
 
     def create(self, desired):
         """Create the resource, its tags with it: by :meth:`create_once` where the API takes no client token."""
@@ -150,6 +154,10 @@ class AwsResource:
     def predict(self, desired):
         """Return what AWS would add on creation (ids, ARNs), so that check mode goes on on an empty account."""
         return {}
+
+    def shown(self, resource):
+        """Return the resource as the module's result shows it."""
+        return camel_dict_to_snake_dict(resource, ignore_list=self.verbatim)
 
     # What all of them share
 
@@ -210,6 +218,9 @@ class AwsResource:
         if live is None:
             self._exit(False, {}, {}, None)
         under_way = self.deleting(live)
+        if not under_way:
+            with self.failing("delete"):
+                self.refuse(live, None, {})
         if not self.module.check_mode:
             with self.failing("delete"):
                 if not under_way:
@@ -315,8 +326,7 @@ class AwsResource:
                 "after": diff.masked(after, self.secret),
             }
         if self.result_key:
-            shown = diff.masked(resource, self.secret)
-            result[self.result_key] = camel_dict_to_snake_dict(shown, ignore_list=self.verbatim)
+            result[self.result_key] = self.shown(diff.masked(resource, self.secret)) if resource else {}
         self.module.exit_json(**result)
 
 
@@ -327,3 +337,14 @@ class Failed(Exception):
 def options(**own):
     """Return the argument spec of a resource module: its own options and the common ones."""
     return {**COMMON_OPTIONS, **own}
+
+
+def concurrently(calls):
+    """Make reading calls that don't depend on each other at once.
+
+    :param dict calls: key -> function without arguments.
+    :returns: key -> what the function returned; an error is raised once all have ended.
+    """
+    with ThreadPoolExecutor(max_workers=10) as pool:  # as many as botocore keeps connections
+        futures = {key: pool.submit(call) for key, call in calls.items()}
+    return {key: future.result() for key, future in futures.items()}
