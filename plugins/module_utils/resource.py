@@ -196,12 +196,16 @@ class AwsResource:
             with self.failing("update"):
                 if found:
                     self.update(live, desired, found)
-                if to_unset:
-                    self.untag(live, to_unset)
-                if to_set:
-                    self.tag(live, to_set)
+                if not (found and self.update_writes_tags):
+                    self._write_tags(live, to_set, to_unset)
             predicted = self._settle()
         self._exit(True, before, diff.restricted(predicted, desired, self.unordered), predicted)
+
+    def _write_tags(self, live, to_set, to_unset):
+        if to_unset:
+            self.untag(live, to_unset)
+        if to_set:
+            self.tag(live, to_set)
 
     def _read_lasting(self):
         """Return the live resource; one that is being deleted counts as none, once it is gone."""
