@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Emulator
+from emulated_aws import ROOT, Emulator
 
 PLAYBOOK = """
 - name: Run the emulator

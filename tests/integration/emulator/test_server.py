@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Emulator
+from emulated_aws import ROOT, Emulator
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
