@@ -163,3 +163,9 @@ def tag_changes(desired, live, purge):
     to_set = {key: value for key, value in desired.items() if live.get(key) != value}
     to_unset = sorted(key for key in live if key not in desired and not key.startswith("aws:")) if purge else []
     return to_set, to_unset
+
+
+def tags_after(desired, live, purge):
+    """Return the map of tags that a resource has once :func:`tag_changes` is carried out."""
+    to_set, to_unset = tag_changes(desired, live, purge)
+    return {**{key: value for key, value in (live or {}).items() if key not in to_unset}, **to_set}

@@ -81,8 +81,6 @@ class AwsResource:
     unordered = ("tags",)
     #: Dotted paths that are masked in diffs and results.
     secret = ()
-    #: Whether ``update`` makes a new version of the resource, which carries its tags from the start.
-    update_writes_tags = False
     #: Maps whose keys are the user's own and are not converted to snake_case in the result.
     verbatim = ("tags",)
 
@@ -126,6 +124,10 @@ class AwsResource:
     def update(self, live, desired, changes):
         """Change the live resource; ``changes`` is what :func:`diff.changes` found, without the tags."""
         raise NotImplementedError
+
+    def carries_tags(self, changes):
+        """Tell whether ``update``, for these changes, makes a new version that has its tags from the start."""
+        return False
 
     def delete(self, live):
         """Delete the resource; what must go before it goes here too."""
@@ -190,13 +192,12 @@ class AwsResource:
             self.refuse(live, desired, found)
         predicted = diff.merged(live, found, self.unordered)
         if desired.get("tags") is not None:
-            kept = {key: value for key, value in live.get("tags", {}).items() if key not in to_unset}
-            predicted["tags"] = {**kept, **to_set}
+            predicted["tags"] = diff.tags_after(desired["tags"], live.get("tags"), self.params.get("purge_tags", True))
         if not self.module.check_mode:
             with self.failing("update"):
                 if found:
                     self.update(live, desired, found)
-                if not (found and self.update_writes_tags):
+                if not self.carries_tags(found):
                     self._write_tags(live, to_set, to_unset)
             predicted = self._settle()
         self._exit(True, before, diff.restricted(predicted, desired, self.unordered), predicted)
