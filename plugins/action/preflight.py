@@ -1,0 +1,144 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Check a component's variables on the controller, in one task and without a call to anything."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+#: Ansible's own name for the option that a variable fails by, in the messages of its validator.
+HIDDEN = "(hidden)"
+
+
+def load_options(component):
+    """Return ``{variable: specification}`` of a role's first entry point.
+
+    :param str component: name of a role of this collection.
+    :raises AnsibleError: if the role has no argument specification.
+    """
+    path = ROLES / component / "meta" / "argument_specs.yml"
+    try:
+        return next(iter(yaml.safe_load(path.read_text())["argument_specs"].values()))["options"]
+    except (OSError, KeyError) as error:
+        raise AnsibleError(f"The role '{component}' has no argument specification: {error!r}") from error
+
+
+def as_argument_spec(options):
+    """Return role options as ``ArgumentSpecValidator`` takes them: without documentation, and without choices
+    for secrets, because its errors quote the value."""
+    spec = {}
+    for name, option in options.items():
+        kept = {key: value for key, value in option.items() if key not in ("description", "version_added")}
+        if kept.get("no_log"):
+            kept.pop("choices", None)
+        if "options" in kept:
+            kept["options"] = as_argument_spec(kept["options"])
+        spec[name] = kept
+    return spec
+
+
+def unknown_variables(component, options, variables):
+    """Return the names with the component's prefix that no option has: most are typing errors.
+
+    Names that begin with the prefix of a longer component's name (``api_gateway_…``) are that one's.
+    """
+    prefix = component + "_"
+    longer = [other.name + "_" for other in ROLES.iterdir() if other.name.startswith(prefix)]
+    return sorted(
+        name
+        for name in variables
+        if name.startswith(prefix) and name not in options and not any(name.startswith(other) for other in longer)
+    )
+
+
+def closest(name, candidates):
+    """Return the candidate that a mistyped name most likely means, or None."""
+    return next(iter(difflib.get_close_matches(name, candidates, n=1)), None)
+
+
+class ActionModule(ActionBase):
+    """See plugins/modules/preflight.py for the documentation."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+    _VALID_ARGS = frozenset(("component", "checks"))
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        component = self._task.args["component"]
+        checks = self._task.args.get("checks") or []
+        options = load_options(component)
+        problems = self._unknown(component, options, task_vars)
+        invalid = self._invalid(options, task_vars)
+        problems += invalid
+        if not invalid:  # a check on a value of the wrong type would only add noise
+            problems += self._failed_checks(options, checks, task_vars)
+        if problems:
+            return {"failed": True, "msg": "\n".join(problems), "problems": problems}
+        return {
+            "changed": False,
+            "msg": f"The variables of {component} are sound",
+            "ansible_facts": {"stack_preflight_passed": True},
+        }
+
+    def _unknown(self, component, options, task_vars):
+        problems = []
+        for name in unknown_variables(component, options, task_vars):
+            meant = closest(name, options)
+            hint = f"; did you mean '{meant}'?" if meant else f"; ansible-doc -t role mlops.metaflow.{component}"
+            problems.append(f"'{name}' is no variable of {component}{hint}")
+        return problems
+
+    def _invalid(self, options, task_vars):
+        """Validate types, choices and what is required, as Ansible itself does for a role."""
+        given, problems = {}, []
+        for name, option in options.items():
+            if name not in task_vars:
+                continue
+            try:
+                given[name] = self._templar.template(task_vars[name])
+            except AnsibleError as error:
+                shown = HIDDEN if option.get("no_log") else error.message
+                problems.append(f"{name} can't be evaluated: {shown}")
+        if problems:
+            return problems
+        missing = [
+            f"{name} is required and not set: {' '.join(text_of(option))}"
+            for name, option in options.items()
+            if option.get("required") and given.get(name) in (None, "")
+        ]
+        if missing:
+            return missing
+        result = ArgumentSpecValidator(as_argument_spec(options)).validate(given)
+        return list(result.error_messages)
+
+    def _failed_checks(self, options, checks, task_vars):
+        problems = []
+        for check in checks:
+            if self._holds(check["that"]):
+                continue
+            variable = check["variable"]
+            value = HIDDEN if options.get(variable, {}).get("no_log") else self._templar.template(task_vars[variable])
+            problems.append(f"{variable} '{value}' is not allowed: it must be {check['allowed']}")
+        return problems
+
+    def _holds(self, condition):
+        # The condition stands in a role of this collection; being an argument it is not marked as a template.
+        return self._templar.evaluate_conditional(trust_as_template(condition))
+
+
+def text_of(option):
+    """Return an option's description as a list of sentences."""
+    text = option.get("description", "")
+    return text if isinstance(text, list) else [text]
