@@ -1,0 +1,113 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a fork of the warm server does: become the process that `local` would have started, and run its payload."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import types
+from typing import NoReturn
+
+from warm_library import Archive, Library
+
+
+@dataclasses.dataclass
+class ForkRequest:
+    """A module to run: its payload, the archive in it, where its output goes and what surrounds it."""
+
+    stdout: int
+    stderr: int
+    payload: bytes
+    archive: Archive
+    environment: dict[str, str]
+    cwd: str
+    umask: int
+
+
+def become_module(request: ForkRequest, worker: socket.socket, library: Library) -> NoReturn:
+    """In a fork: take the request's surroundings, wait for the worker's word, run the payload, say how it ended."""
+    os.setpgid(0, 0)  # so that an interrupt reaches the module's own children too
+    worker.setblocking(True)
+    _take_surroundings(request)
+    _replace_standard_streams(request)
+    library.adopt(request.archive)
+    sys.argv[:] = [""]
+    sys.path.insert(0, "")  # as in every interpreter that reads its program from stdin
+    worker.send(b"ready")
+    if worker.recv(16) != b"go":
+        os._exit(0)
+    code = run_program(request.payload)
+    with contextlib.suppress(OSError):
+        worker.send(json.dumps({"exit": code}).encode())
+    os._exit(code)
+
+
+def _take_surroundings(request: ForkRequest) -> None:
+    os.chdir(request.cwd)
+    os.umask(request.umask)
+    os.environ.clear()
+    os.environ.update(request.environment)
+
+
+def _replace_standard_streams(request: ForkRequest) -> None:
+    """Put the worker's pipes in place of the server's streams; Python's objects for them stay, they are unused."""
+    drained, writer = os.pipe()
+    os.close(writer)
+    for source, target in ((drained, 0), (request.stdout, 1), (request.stderr, 2)):
+        os.dup2(source, target)
+        os.close(source)
+
+
+def run_program(source: bytes) -> int:
+    """Run a program as `python < program` does, to the end of the interpreter, and return its exit code."""
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    interrupted = False
+    try:
+        exec(compile(source, "<stdin>", "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - its very purpose
+        code = 0
+    except SystemExit as end:
+        code = _exit_code(end)
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        frames = error.__traceback__
+        sys.excepthook(type(error), error, frames.tb_next if frames else None)
+        code = 1
+    code = _finalize(code)
+    if interrupted:  # as the interpreter does, so that the parent sees the signal
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return code
+
+
+def _exit_code(end: SystemExit) -> int:
+    """The exit code of sys.exit(…). Source: handle_system_exit() in Python/pythonrun.c."""
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    sys.stderr.write(f"{end.code}\n")
+    return 1
+
+
+def _finalize(code: int) -> int:
+    """Do what the end of an interpreter does that others can see. Source: Py_FinalizeEx() in Python/pylifecycle.c.
+
+    The two private functions are the ones that multiprocessing calls at the end of its own forks.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = 120
+    return code
