@@ -24,13 +24,18 @@ class StartError(RuntimeError):
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve. `port` 0 picks a free one; the address is then in `state_dir`/endpoint."""
+    """How to serve.
+
+    `port` 0 picks a free one; the address is then in `state_dir`/endpoint. `plain` leaves moto as it is, which shows
+    whether a gap is still one.
+    """
 
     host: str
     port: int
     state_dir: Path
     account: str
     pid_file: Path | None = None
+    plain: bool = False
 
 
 def prepare_state_dir(path: Path) -> None:
@@ -128,10 +133,11 @@ def _application(options: Options, endpoint: str, runtime: ModuleType | None) ->
 
     from emulator import gaps
 
-    try:
-        gaps.close_all()
-    except gaps.ShapeError as error:
-        raise StartError(str(error)) from error
+    if not options.plain:
+        try:
+            gaps.close_all()
+        except gaps.ShapeError as error:
+            raise StartError(str(error)) from error
     app: Any = DomainDispatcherApplication(create_backend_app)
     if runtime:
         runtime.install(options.state_dir, endpoint)

@@ -8,10 +8,15 @@ import pytest
 from emulated_aws import Emulator
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plain-moto", action="store_true", help="expect each test of an emulator's gap to fail on moto")
+
+
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulated AWS account, shared by the tests of one worker; `reset()` empties it."""
-    running = Emulator(tmp_path_factory.mktemp("emulator"))
+    plain = ["--plain"] if request.config.getoption("--plain-moto") else []
+    running = Emulator(tmp_path_factory.mktemp("emulator"), *plain)
     try:
         yield running
     finally:

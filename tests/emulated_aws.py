@@ -29,6 +29,7 @@ class Emulator:
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=_clean_environment())
         self.endpoint = self._wait_for_endpoint()
+        self._session = boto3.Session()  # one for all clients: it caches botocore's models
 
     def _wait_for_endpoint(self) -> str:
         """Return the address once the server has written it, which it does when it serves."""
@@ -45,7 +46,7 @@ class Emulator:
 
     def client(self, service: str, region: str = "us-east-1", **config: Any) -> Any:
         """Return a boto3 client of the account; `config` goes to botocore's Config."""
-        return boto3.Session().client(
+        return self._session.client(
             service,
             region_name=region,
             endpoint_url=self.endpoint,

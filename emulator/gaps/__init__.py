@@ -94,6 +94,20 @@ def replace(owner: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..
     return decorate
 
 
+def before(owner: Any, name: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Run the decorated check before the operation `owner.name(self)`; the check refuses by raising."""
+
+    def decorate(check: Callable[[Any], None]) -> Callable[[Any], None]:
+        @wrap(owner, name)
+        def checked(original: Callable[..., Any], self: Any) -> Any:
+            check(self)
+            return original(self)
+
+        return check
+
+    return decorate
+
+
 def add(owner: Any, name: str) -> Callable[[Any], Any]:
     """Give `owner` an attribute that it must not have yet: when moto brings it, the gap has to go."""
 
