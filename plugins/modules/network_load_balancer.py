@@ -171,7 +171,7 @@ extends_documentation_fragment:
   - amazon.aws.boto3
 attributes:
   check_mode:
-    description: Predicts the load balancer and its ARNs (they end in C(predicted)); makes no call that changes anything.
+    description: Predicts the load balancer and its ARNs, which end in C(predicted); changes nothing.
     support: full
   diff_mode:
     description: Shows what is declared, as it was and as it will be.
@@ -444,9 +444,8 @@ class NetworkLoadBalancer(AwsResource):
             if error_code(error) != "ResourceInUse":
                 raise
             raise Failed(f"{self._user(arn)} still sends through it; delete that first.") from error
-        self.wait_for(
-            "deleted", lambda: elbv2.find(self.client, self.name) is None
-        )  # until then its target groups are in use
+        # Until it is gone, its target groups are in use.
+        self.wait_for("deleted", lambda: elbv2.find(self.client, self.name) is None)
         if self.params["wait"]:
             self.wait_for("rid of its network interfaces", lambda: not self._interfaces(arn))
 
@@ -465,15 +464,18 @@ class NetworkLoadBalancer(AwsResource):
         parts = {"TargetGroups", "TargetGroupArns", "Listeners", "ListenerArns"}
         # In check mode AWS has named nothing yet.
         arn = resource.get("Arn") or self._predicted_arn(f"loadbalancer/net/{self.name}")
-        groups = {name: self._predicted_arn(f"targetgroup/{name}") for name in resource["TargetGroups"]}
-        listeners = {port: arn.replace(":loadbalancer/", ":listener/") + "/predicted" for port in resource["Listeners"]}
+        listener = arn.replace(":loadbalancer/", ":listener/") + "/predicted"
+        groups, listeners = resource.get("TargetGroupArns", {}), resource.get("ListenerArns", {})
         return {
             "name": self.name,
             "dns_name": f"{self.name}.predicted",
             **super().shown({key: value for key, value in resource.items() if key not in parts}),
             "arn": arn,
-            "target_groups": groups | resource.get("TargetGroupArns", {}),
-            "listeners": listeners | resource.get("ListenerArns", {}),
+            "target_groups": {
+                name: groups.get(name) or self._predicted_arn(f"targetgroup/{name}")
+                for name in resource["TargetGroups"]
+            },
+            "listeners": {port: listeners.get(port) or listener for port in resource["Listeners"]},
         }
 
     def _predicted_arn(self, path):
