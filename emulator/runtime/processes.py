@@ -29,8 +29,9 @@ class CannotStart(Exception):
 class LocalProcess:
     """One program with its descendants, from start to exit.
 
-    ``on_line`` is called with each line of output (without its end of line), ``on_exit`` once, with the exit status,
-    after the last line; both in a thread of the process's own.
+    It works in ``working_directory`` below ``directory``, which is removed when it ends. ``on_line`` is called with
+    each line of output (without its end of line), ``on_exit`` once, with the exit status, after the last line; both in
+    a thread of the process's own.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class LocalProcess:
         directory: Path,
         on_line: Callable[[str], None],
         on_exit: Callable[[int], None],
+        working_directory: str = "",
     ) -> None:
         self.command = list(command)
         self.environment = dict(environment)
         self.directory = directory
+        self.working_directory = directory / working_directory.lstrip("/")
         self.exit_code: int | None = None
         self._on_line = on_line
         self._on_exit = on_exit
@@ -53,14 +56,14 @@ class LocalProcess:
     def start(self) -> None:
         """Start the program, or raise CannotStart."""
         self._check_program()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.working_directory.mkdir(parents=True, exist_ok=True)
         try:
             self._init = subprocess.Popen(  # noqa: S603 - running what the account asks to run is the purpose
                 [sys.executable, "-I", "-S", str(CONTAINER_INIT), *self.command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=self.directory,
+                cwd=self.working_directory,
                 env=self.environment,
                 start_new_session=True,
             )

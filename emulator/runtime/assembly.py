@@ -1,0 +1,68 @@
+"""The runtime of one emulator: puts the parts together and ends them together."""
+
+from pathlib import Path
+from typing import Any
+
+from moto.rds.models import RDSBackend
+
+from emulator.gaps import wrap
+
+from . import ecs, images, targets
+from .containers import Host
+from .database import Databases
+from .middleware import Middleware
+from .network import addresses
+from .place import backends
+from .processes import kill_all
+
+END_TIMEOUT = 5
+"""Seconds within which a task whose processes were killed ends."""
+
+
+class Runtime:
+    """All that runs for the account."""
+
+    def __init__(self, state_dir: Path, endpoint: str) -> None:
+        self.databases = Databases(state_dir / "databases")
+        self.host = Host(state_dir, endpoint, self.databases)
+        images.install_programs(state_dir)
+        self.scheduler = ecs.install(self.host)
+        targets.install(self.scheduler.checker)
+        self._watch_databases()
+
+    def middleware(self, app: Any) -> Any:
+        """The application in front of moto's."""
+        return Middleware(app, self.databases)
+
+    def reset(self) -> None:
+        """End everything that runs and forget it."""
+        self.scheduler.reset()
+        self._end_tasks()
+        for _, backend in backends("rds"):
+            for instance in backend.databases.values():
+                self.databases.delete(instance)
+        addresses.clear()
+
+    def _end_tasks(self) -> None:
+        """Kill the processes of all tasks, also of those that start just now."""
+        tasks = [task for _, backend in backends("ecs") for known in backend.tasks.values() for task in known.values()]
+        for task in tasks:
+            task.stop("UserInitiated", "The account was reset")
+        kill_all()
+        for task in tasks:
+            task.join(END_TIMEOUT)
+        kill_all()
+
+    def shutdown(self) -> None:
+        """End everything that runs, for good."""
+        self.reset()
+        self.scheduler.stop()
+
+    def _watch_databases(self) -> None:
+        databases = self.databases
+
+        @wrap(RDSBackend, "delete_db_instance")
+        def delete_db_instance(original: Any, self: RDSBackend, *args: Any, **kwargs: Any) -> Any:
+            instance = original(self, *args, **kwargs)
+            databases.delete(instance)
+            return instance

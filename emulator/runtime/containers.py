@@ -1,0 +1,164 @@
+"""One container of a task or job: its definition becomes a local process."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import credentials, images, logs, secrets
+from .database import Databases
+from .errors import CannotStartContainerError
+from .images import Image
+from .network import LOOPBACK, Peer
+from .place import Place
+from .processes import CannotStart, LocalProcess, container_path
+
+LOCAL_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What all containers of this emulator share: where state lives, where the account answers, its databases."""
+
+    state_dir: Path
+    endpoint: str
+    databases: Databases
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a container is: its task or job, the roles that it acts as and is started by, its place in the network."""
+
+    place: Place
+    task_id: str
+    task_role: str | None = None
+    execution_role: str | None = None
+    peer: Peer = field(default_factory=Peer)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a container definition asks for, whichever service it comes from."""
+
+    name: str
+    image: str
+    command: Sequence[str] = ()
+    entry_point: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    log_options: Mapping[str, str] | None = None
+    log_stream: str = ""
+    working_directory: str = ""
+
+
+class Container:
+    """A container on its way from definition to exit status."""
+
+    def __init__(self, host: Host, definition: Definition, identity: Identity) -> None:
+        self.definition = definition
+        self.identity = identity
+        self.ports: dict[int, int] = {}
+        """Container port → local port."""
+        self._host = host
+        self._session: str | None = None
+        self._process: LocalProcess | None = None
+
+    def prepare(self) -> None:
+        """Find the image, read the secrets, open the log stream, choose the ports; StartError where one is missing."""
+        self._image = images.find(self.definition.image)
+        self._environment = self._build_environment(self._image)
+        self._sink = logs.discard
+        if self.definition.log_options is not None:
+            self._sink = logs.open_stream(self.identity.place, self.definition.log_options, self.definition.log_stream)
+
+    def start(self, on_exit: Callable[[int], None]) -> None:
+        """Start the process; CannotStartContainerError where the program is missing."""
+        command = [*self.definition.entry_point, *self.definition.command] or self._image.command
+        self._process = self._local_process(
+            command, self._directory, self._sink, lambda code: self._ended(code, on_exit)
+        )
+        try:
+            self._process.start()
+        except CannotStart as error:
+            self._close_session()
+            raise CannotStartContainerError(f"failed to create task for container: {error}: unknown") from error
+
+    def stop(self, grace: float) -> None:
+        """Ask the process to end, and kill it after ``grace`` seconds."""
+        if self._process:
+            self._process.stop(grace)
+
+    def run_inside(self, command: Sequence[str], timeout: float) -> bool:
+        """Run a command as if in the container (a health check); whether it ended with 0 in time.
+
+        The container's own ports are local ones here, so that ``localhost:8080`` in the command is replaced.
+        """
+        command = [LOCAL_ADDRESS.sub(self._local_address, word) for word in command]
+        codes: list[int] = []
+        process = self._local_process(
+            command, self._directory.with_name(f"{self._directory.name}-check"), logs.discard, codes.append
+        )
+        try:
+            process.start()
+        except CannotStart:
+            return False
+        if not process.wait(timeout):
+            process.kill()
+            process.wait()
+        return codes == [0]
+
+    @property
+    def _directory(self) -> Path:
+        return self._host.state_dir / "containers" / f"{self.identity.task_id}-{self.definition.name}"
+
+    def _local_process(
+        self, command: Sequence[str], directory: Path, on_line: logs.Sink, on_exit: Callable[[int], None]
+    ) -> LocalProcess:
+        programs = images.programs(self._host.state_dir, self._image)
+        home = {"HOME": str(directory), "TMPDIR": str(directory), "PATH": container_path(programs)}
+        return LocalProcess(
+            command,
+            {**home, **self._environment},
+            directory,
+            on_line,
+            on_exit,
+            self.definition.working_directory,
+        )
+
+    def _build_environment(self, image: Image) -> dict[str, str]:
+        """The definition's variables and secrets, and what the platform adds."""
+        place, role = self.identity.place, self.identity.execution_role or ""
+        given = dict(self.definition.environment)
+        given |= {name: secrets.resolve(place, source, role) for name, source in self.definition.secrets.items()}
+        platform = {
+            "AWS_ENDPOINT_URL": self._host.endpoint,
+            "AWS_REGION": place.region,
+            "AWS_DEFAULT_REGION": place.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        if self.identity.task_role:
+            self._session = credentials.open_session(place, self.identity.task_role, self.identity.task_id)
+            platform["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = self._host.endpoint + self._session
+        environment = platform | given
+        if image.needs_database:
+            environment |= self._host.databases.environment(place, given, self.identity.peer)
+        return environment | self._map_ports(image, given) | image.environment
+
+    def _map_ports(self, image: Image, given: Mapping[str, str]) -> dict[str, str]:
+        """Choose a free local port for each one that the program listens on."""
+        listening = image.listening(given)
+        local = dict(zip(listening, images.free_ports(len(listening)), strict=True))
+        self.ports = {port: local[variable] for variable, port in listening.items()}
+        return {variable: str(port) for variable, port in local.items()}
+
+    def _local_address(self, match: re.Match[str]) -> str:
+        port = int(match[1])
+        return f"{LOOPBACK}:{self.ports.get(port, port)}"
+
+    def _ended(self, code: int, on_exit: Callable[[int], None]) -> None:
+        self._close_session()
+        on_exit(code)
+
+    def _close_session(self) -> None:
+        if self._session:
+            credentials.close_session(self._session)

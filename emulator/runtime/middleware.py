@@ -1,0 +1,57 @@
+"""The paths that are not AWS's API: credentials for tasks, and the control of databases for tests.
+
+/_runtime/credentials/{token}        GET: the credentials of a task role, as the SDKs fetch them on ECS
+/_runtime/databases/{instance id}    POST {"schema_version": …}: what a fresh database of the instance begins with
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+from . import credentials
+from .database import Databases
+
+
+class Middleware:
+    """Answers the paths of the runtime, and hands on all others."""
+
+    def __init__(self, app: Any, databases: Databases) -> None:
+        self._app = app
+        self._databases = databases
+        self._routes = Map(
+            [
+                Rule(f"{credentials.ROUTE}<token>", methods=["GET"], endpoint=self._credentials),
+                Rule("/_runtime/databases/<instance>", methods=["POST"], endpoint=self._database),
+            ],
+            strict_slashes=False,
+        )
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not environ.get("PATH_INFO", "").startswith("/_runtime/"):
+            return self._app(environ, start_response)
+        request = Request(environ)
+        try:
+            handler, arguments = self._routes.bind_to_environ(environ).match()
+            response = handler(request, **arguments)
+        except HTTPException as error:
+            response = error.get_response(environ)
+        return response(environ, start_response)
+
+    def _credentials(self, request: Request, token: str) -> Response:
+        found = credentials.fetch(credentials.ROUTE + token)
+        if found is None:
+            raise NotFound
+        return _json(found)
+
+    def _database(self, request: Request, instance: str) -> Response:
+        version = request.get_json()["schema_version"]
+        self._databases.set_schema_version(instance, str(version))
+        return _json({"instance": instance, "schema_version": str(version)})
+
+
+def _json(document: Any) -> Response:
+    return Response(json.dumps(document), mimetype="application/json")
