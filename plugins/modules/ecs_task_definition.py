@@ -195,11 +195,11 @@ class TaskDefinition(AwsResource):
             "runtimePlatform": diff.api_form(self.params["runtime_platform"]),
             "volumes": self.params["volumes"],
         }
-        definition = normal_form(typed(declared, self.shape))
+        definition = typed({key: value for key, value in declared.items() if value is not None}, self.shape)
         problems = ParamValidator().validate(definition, self.shape)
         if problems.has_errors():
             raise Failed(problems.generate_report().replace("\n", "; "))
-        return {**dict.fromkeys(self.shape.members), **definition, "tags": self.params["tags"]}
+        return {**dict.fromkeys(self.shape.members), **normal_form(definition), "tags": self.params["tags"]}
 
     def read(self):
         self.active = self.revisions("ACTIVE")
@@ -260,11 +260,12 @@ class TaskDefinition(AwsResource):
         return "revision" in changes
 
     def update(self, live, desired, changes):
+        active = live["activeRevisions"]
         if self.carries_tags(changes):
             tags = diff.tags_after(desired["tags"], live["tags"], self.params["purge_tags"])
-            self.active.insert(0, self.register(desired, tags))
+            active = [self.register(desired, tags), *active]
         if self.params["keep_revisions"]:
-            for revision in self.active[self.params["keep_revisions"] :]:
+            for revision in active[self.params["keep_revisions"] :]:
                 self.client.deregister_task_definition(taskDefinition=self.versioned(revision))
 
     def register(self, desired, tags):

@@ -9,12 +9,14 @@ real ones. What Ansible itself adds (FQCN, action group, AnsiballZ) is tested on
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import json
 import sys
 from pathlib import Path
 
+import botocore.session
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
@@ -24,12 +26,16 @@ COLLECTIONS = Path(__file__).parents[3] / "collections"
 if str(COLLECTIONS) not in sys.path:
     sys.path.append(str(COLLECTIONS))
 
+#: botocore's models, parsed once for all modules of the session.
+shared_loader = functools.cache(botocore.session.create_loader)
+
 
 @pytest.fixture
 def aws_environment(emulator, monkeypatch):
     """Point boto3, and with it every module, at the emulator and at nothing else."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(botocore.session, "create_loader", shared_loader)
     monkeypatch.setenv("AWS_ENDPOINT_URL", emulator.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -66,3 +72,31 @@ def run_module(aws_environment):
         return result
 
     return run
+
+
+@pytest.fixture
+def converge(run_module, emulator):
+    """Return ``converge(fqcn, args)``: four of amazon.aws's twelve steps, for a change that ``args`` ask for.
+
+    In check mode, for real, and both again: a checked and a repeated run call nothing that can change the account, the
+    first two report the same difference. Returns ``(predicted, made)``, the results of the first two.
+    """
+
+    def run(fqcn, args, check, changes):
+        emulator.request("POST", "/_emulator/calls/reset")
+        result = run_module(fqcn, args, check=check)
+        mutations = emulator.mutations()
+        assert result["changed"] == changes, result
+        assert bool(mutations) == (changes and not check), mutations
+        assert ("diff" in result) == changes
+        return result
+
+    def converge(fqcn, args):
+        predicted = run(fqcn, args, check=True, changes=True)
+        made = run(fqcn, args, check=False, changes=True)
+        assert predicted["diff"] == made["diff"]
+        run(fqcn, args, check=True, changes=False)
+        run(fqcn, args, check=False, changes=False)
+        return predicted, made
+
+    return converge
