@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from moto.rds.models import RDSBackend
-
-from emulator.gaps import wrap
-
-from . import ecs, images, targets
+from . import database, ecs, images, targets
 from .containers import Host
 from .database import Databases
 from .middleware import Middleware
@@ -28,7 +24,7 @@ class Runtime:
         images.install_programs(state_dir)
         self.scheduler = ecs.install(self.host)
         targets.install(self.scheduler.checker)
-        self._watch_databases()
+        database.install(self.databases)
 
     def middleware(self, app: Any) -> Any:
         """The application in front of moto's."""
@@ -57,12 +53,3 @@ class Runtime:
         """End everything that runs, for good."""
         self.reset()
         self.scheduler.stop()
-
-    def _watch_databases(self) -> None:
-        databases = self.databases
-
-        @wrap(RDSBackend, "delete_db_instance")
-        def delete_db_instance(original: Any, self: RDSBackend, *args: Any, **kwargs: Any) -> Any:
-            instance = original(self, *args, **kwargs)
-            databases.delete(instance)
-            return instance

@@ -6,11 +6,14 @@ server, and meets the failure that it would meet on AWS. The file goes when the 
 """
 
 import json
-import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from moto.rds.models import DBInstance, RDSBackend
+
+from emulator.gaps import wrap
 
 from .network import Peer, admits
 from .place import Place, backends
@@ -20,8 +23,6 @@ FORCE_SSL_SINCE = 15
 
 PLAIN_MODES = {"", "disable"}
 VERIFYING_MODES = {"verify-ca", "verify-full"}
-MOTO_RESOURCE_ID = "db-M5ENSHXFPU6XHZ4G4ZEI5QIO2U"
-"""The one resource id that moto gives to every instance."""
 
 
 class Refused(Exception):
@@ -34,7 +35,6 @@ class Databases:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._schema_versions: dict[str, str] = {}
-        self._lock = threading.Lock()
 
     def environment(self, place: Place, settings: Mapping[str, str], client: Peer) -> dict[str, str]:
         """The variables that tell the stand-in where its database is, or why it has none."""
@@ -49,7 +49,7 @@ class Databases:
 
     def path(self, instance: Any) -> Path:
         """The data file of an instance."""
-        return self.directory / f"{resource_id(instance)}.sqlite"
+        return self.directory / f"{instance.dbi_resource_id}.sqlite"
 
     def set_schema_version(self, instance_id: str, version: str) -> None:
         """Let a fresh database of the instance begin with this version of the schema."""
@@ -57,16 +57,25 @@ class Databases:
 
     def delete(self, instance: Any) -> None:
         """Remove the data of a deleted instance."""
-        for path in self.directory.glob(f"{resource_id(instance)}.sqlite*"):
+        for path in self.directory.glob(f"{instance.dbi_resource_id}.sqlite*"):
             path.unlink(missing_ok=True)
         self._schema_versions.pop(instance.db_instance_identifier, None)
 
 
-def resource_id(instance: Any) -> str:
-    """The instance's DbiResourceId, unique as on AWS: a new instance of the same name starts empty."""
-    if instance.dbi_resource_id == MOTO_RESOURCE_ID:
-        instance.dbi_resource_id = f"db-{uuid.uuid4().hex[:26].upper()}"
-    return instance.dbi_resource_id
+def install(databases: Databases) -> None:
+    """Give each instance a resource id of its own, and let the data of a deleted instance go."""
+
+    @wrap(DBInstance, "__init__")
+    def init(original: Callable[..., None], self: DBInstance, *args: Any, **kwargs: Any) -> None:
+        """moto has one id for all; on AWS a new instance of the same name has a new one, and starts empty."""
+        original(self, *args, **kwargs)
+        self.dbi_resource_id = f"db-{uuid.uuid4().hex[:26].upper()}"
+
+    @wrap(RDSBackend, "delete_db_instance")
+    def delete_db_instance(original: Callable[..., Any], self: RDSBackend, *args: Any, **kwargs: Any) -> Any:
+        instance = original(self, *args, **kwargs)
+        databases.delete(instance)
+        return instance
 
 
 def connect(place: Place, settings: Mapping[str, str], client: Peer) -> Any:

@@ -8,7 +8,12 @@ from typing import Any
 from botocore import xform_name
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
-from moto.ecs.exceptions import EcsClientException, ECSException, InvalidParameterException
+from moto.ecs.exceptions import (
+    ClusterNotFoundException,
+    EcsClientException,
+    ECSException,
+    InvalidParameterException,
+)
 from moto.ecs.models import Cluster, EC2ContainerServiceBackend
 from moto.ecs.responses import EC2ContainerServiceResponse
 
@@ -133,9 +138,12 @@ def _request(backend: EC2ContainerServiceBackend, parameters: dict[str, Any]) ->
         raise InvalidParameterException(
             "Network Configuration must be provided when networkMode 'awsvpc' is specified."
         )
+    cluster = backend._get_cluster(parameters.get("cluster", "default"))
+    if cluster.status == "INACTIVE":
+        raise ClusterNotFoundException
     return Request(
         definition,
-        backend._get_cluster(parameters.get("cluster", "default")),
+        cluster,
         parameters.get("launchType") or (None if strategy else "EC2"),
         network,
         parameters.get("overrides") or {},
