@@ -105,6 +105,7 @@ from pathlib import Path
 import ansible.constants as C
 from ansible.plugins.connection import ensure_connect
 from ansible.plugins.connection.local import Connection as LocalConnection
+from ansible.release import __version__
 from ansible.utils.display import Display
 from ansible_collections.mlops.metaflow.plugins.plugin_utils import warm_payload
 from ansible_collections.mlops.metaflow.plugins.plugin_utils.warm_client import (
@@ -137,12 +138,12 @@ class Connection(LocalConnection):
         return super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
 
     def _run_module(self, cmd: str, in_data: bytes) -> tuple[int, bytes, bytes]:
-        shell = self._play_context.executable or ""
-        command, payload = warm_payload.parse_command(cmd, shell), warm_payload.parse_payload(in_data)
-        if payload is None and warm_payload.is_ansiballz(in_data):
-            raise UnavailableError("this version of ansible-core makes payloads of an unknown shape")
-        if command is None or payload is None:
+        payload = warm_payload.parse_payload(in_data)
+        if payload is None and not warm_payload.is_ansiballz(in_data):
             raise DeclinedError("not a pipelined Python module")
+        command = warm_payload.parse_command(cmd, self._play_context.executable or "")
+        if payload is None or command is None:
+            raise UnavailableError(f"ansible-core {__version__} runs modules in a way that it does not know")
         display.vvv(f"WARM: {payload.module} with {command.interpreter}", host=self._play_context.remote_addr)
         server = ForkServer(Path(C.DEFAULT_LOCAL_TMP) / "warm", command.interpreter, self.get_option("warm_services"))
         outcome = server.run(self._header(command, payload), in_data)

@@ -115,8 +115,8 @@ class ForkServer:
 
     def _start(self, directory: int) -> None:
         """Start the server with a socket that already listens: whoever connects waits in its queue, not in a loop."""
-        if not os.access(self._interpreter, os.X_OK):
-            raise DeclinedError(f"{self._interpreter} cannot be executed")
+        if not Path(self._interpreter).is_absolute() or not os.access(self._interpreter, os.X_OK):
+            raise DeclinedError(f"{self._interpreter} is not the path of an interpreter")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._socket, dir_fd=directory)
         with (

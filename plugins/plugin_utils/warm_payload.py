@@ -24,6 +24,7 @@ _HAND_OVER = re.compile(
 )
 _ZIP_DATA = re.compile(rb"^zip_data='([A-Za-z0-9+/]+={0,2})',$", re.MULTILINE)
 _MODULE_FQN = re.compile(rb"^module_fqn='([\w.]+)',$", re.MULTILINE)
+_SHELL_SUFFIX = " && sleep 0"  # appended by ansible-core up to 2.20, so that the shell stays until the module has ended
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
 
@@ -45,23 +46,22 @@ class Payload:
 
 
 def parse_command(command: str, shell: str) -> Command | None:
-    """Return what `command` runs, or None if it is more than `shell -c '[K=V …] /path/of/python && sleep 0'`.
+    """Return what `command` runs, or None if it is more than `shell -c '[K=V …] python'`.
 
     The command is put together again from what was understood and must be the same text: so no quoting, expansion
     or redirection can go unnoticed.
     """
     try:
         script = shlex.split(command)[-1]
-        *assignments, interpreter = shlex.split(script.removesuffix(" && sleep 0"))
+        suffix = _SHELL_SUFFIX if script.endswith(_SHELL_SUFFIX) else ""
+        *assignments, interpreter = shlex.split(script.removesuffix(suffix))
     except (ValueError, IndexError):
         return None
     matches = [_ASSIGNMENT.fullmatch(word) for word in assignments]
-    if not interpreter.startswith("/") or not all(matches):
-        return None
     pairs = [match.groups() for match in matches if match]
     words = [f"{name}={shlex.quote(value)}" for name, value in pairs]
-    expected = " ".join([*words, shlex.quote(interpreter)]) + " && sleep 0"
-    if command != f"{shell} -c {shlex.quote(expected)}":
+    expected = " ".join([*words, shlex.quote(interpreter)]) + suffix
+    if not all(matches) or command != f"{shell} -c {shlex.quote(expected)}":
         return None
     return Command(interpreter, dict(pairs))
 
