@@ -7,7 +7,7 @@ From the user guide's "Updating compute environments" and the API reference of U
 
 from __future__ import annotations
 
-from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
+from ansible_collections.mlops.metaflow.plugins.module_utils.diff import option_name
 
 #: What means something to Fargate, and, except for the type, what can be changed there.
 FARGATE_KEYS = {"type", "maxvCpus", "subnets", "securityGroupIds"}
@@ -72,4 +72,4 @@ def obstacles(live, desired, changes):
 
 def option_names(keys):
     """Return the API's keys as the module's options, for messages: "instance_types, minv_cpus"."""
-    return ", ".join(sorted(camel_dict_to_snake_dict(dict.fromkeys(keys))))
+    return ", ".join(sorted(map(option_name, keys)))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 
+from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
+
 MASK = "(secret)"
 
 
@@ -126,6 +128,27 @@ def api_form(value, verbatim=("tags",)):
 def _camel_case(key):
     first, *rest = key.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+def option_form(value, verbatim=("tags",)):
+    """Return a resource in the spelling of module options and results (``maxvCpus`` → ``maxv_cpus``).
+
+    Ansible's own ``camel_dict_to_snake_dict`` spares the maps of its ``ignore_list`` at the top only.
+
+    :param verbatim: the maps, at any depth, whose keys are the person's own.
+    """
+    if isinstance(value, list):
+        return [option_form(item, verbatim) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        option_name(key): inner if key in verbatim else option_form(inner, verbatim) for key, inner in value.items()
+    }
+
+
+def option_name(key):
+    """Return a key of the API as the name of a module option (``securityGroupIds`` → ``security_group_ids``)."""
+    return next(iter(camel_dict_to_snake_dict({key: None})))
 
 
 def named(want, have):

@@ -18,7 +18,6 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     import botocore.exceptions
     from botocore.config import Config
 
-from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 from ansible_collections.amazon.aws.plugins.module_utils.iam import get_aws_account_info
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import diff
@@ -159,7 +158,7 @@ class AwsResource:
 
     def shown(self, resource):
         """Return the resource as the module's result shows it."""
-        return camel_dict_to_snake_dict(resource, ignore_list=self.verbatim)
+        return diff.option_form(resource, self.verbatim)
 
     # What all of them share
 

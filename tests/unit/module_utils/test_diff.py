@@ -145,6 +145,21 @@ def test_api_form(value, expected):
 
 
 @pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"maxvCpus": 4, "ec2KeyPair": "k"}, {"maxv_cpus": 4, "ec2_key_pair": "k"}),
+        ([{"imageType": "ECS_AL2023"}], [{"image_type": "ECS_AL2023"}]),
+        ({"tags": {"MyKey": "v"}, "computeResources": {"tags": {"Name": "n"}}},
+         {"tags": {"MyKey": "v"}, "compute_resources": {"tags": {"Name": "n"}}}),
+        ({"securityGroupIds": ["sg-A"]}, {"security_group_ids": ["sg-A"]}),
+        ({"vpcId": None}, {"vpc_id": None}),
+    ],
+)  # fmt: skip
+def test_option_form(value, expected):
+    assert diff.option_form(value) == expected
+
+
+@pytest.mark.parametrize(
     ("want", "have", "expected"),
     [
         ("batch", "arn:aws:iam::1:role/batch", "arn:aws:iam::1:role/batch"),
