@@ -155,6 +155,8 @@ AUTH_KEY = "METAFLOW_SERVICE_AUTH_KEY"
 
 def declaration(module):
     """Return the declared keys as text, without the API key; fail with a sentence for each that can't be."""
+    if module.params["config"] is None:  # required_if takes a null for a value
+        refuse(module, ["config is missing; with state=present it says what Metaflow's settings are."])
     open_config, secret_config = (module.params[name] or {} for name in ("config", "secret_config"))
     # The invocation that Ansible prints under -vvv holds what is refused below.
     module.no_log_values.update(conf.secrets_in(open_config))
@@ -264,7 +266,6 @@ def main():
             "owner": {"type": "str"},
             "group": {"type": "str"},
         },
-        required_if=[("state", "present", ["config"])],
         supports_check_mode=True,
         check_boto3=False,
     )
