@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from . import database, ecs, images, targets
+from . import apigateway, database, ecs, images, targets
 from .containers import Host
 from .database import Databases
+from .forward import Forwarder
+from .loadbalancing import LoadBalancing
 from .middleware import Middleware
 from .network import addresses
 from .place import backends
@@ -24,11 +26,12 @@ class Runtime:
         images.install_programs(state_dir)
         self.scheduler = ecs.install(self.host)
         targets.install(self.scheduler.checker)
+        apigateway.install()
         database.install(self.databases)
 
     def middleware(self, app: Any) -> Any:
         """The application in front of moto's."""
-        return Middleware(app, self.databases)
+        return Middleware(Forwarder(app, LoadBalancing(self.scheduler.checker)), self.databases)
 
     def reset(self) -> None:
         """End everything that runs and forget it."""

@@ -19,13 +19,21 @@ Context = Mapping[str, str]
 
 def allows(documents: Iterable[Any], action: str, resource: str, context: Context | None = None) -> bool:
     """Whether the documents together allow the action on the resource."""
-    effects = {
+    return _effects(documents, action, resource, context) == {"Allow"}
+
+
+def denies(documents: Iterable[Any], action: str, resource: str, context: Context | None = None) -> bool:
+    """Whether one of the documents denies the action on the resource explicitly."""
+    return "Deny" in _effects(documents, action, resource, context)
+
+
+def _effects(documents: Iterable[Any], action: str, resource: str, context: Context | None) -> set[str]:
+    return {
         statement["Effect"]
         for document in documents
         for statement in _list(document["Statement"])
         if _applies(statement, action, resource, context or {})
     }
-    return effects == {"Allow"}
 
 
 def role_documents(place: Place, role_name: str) -> list[Any]:
