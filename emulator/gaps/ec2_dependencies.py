@@ -154,3 +154,22 @@ def claim(interface: Any, description: str, interface_type: str) -> None:
     interface.interface_type = interface_type
     interface.requester_managed = True
     interface.status = "in-use"
+
+
+def hold(
+    backend: Any, subnet_id: str, group_ids: list[str], description: str, interface_type: str = "interface"
+) -> Any:
+    """Make a network interface that a service uses, so that its subnet and groups cannot be deleted."""
+    interface = backend.create_network_interface(
+        subnet_id, backend.get_subnet(subnet_id).get_available_subnet_ip(instance=None), group_ids=list(group_ids)
+    )
+    claim(interface, description, interface_type)
+    return interface
+
+
+def release(interfaces: list[Any]) -> None:
+    """Delete network interfaces that `hold` made."""
+    for interface in interfaces:
+        if interface.id in interface.ec2_backend.enis:
+            interface.delete()
+    interfaces.clear()
