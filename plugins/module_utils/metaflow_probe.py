@@ -36,13 +36,13 @@ def ask(module, python, question, home="", profile=None, timeout=30):
     """
     request = json.dumps({"question": question, "home": home, "profile": profile, "timeout": timeout})
     source = inspect.getsource(sys.modules[__name__])
-    # From "/" no `.metaflow/config.json` of the working directory has a say.
     try:
+        # From "/" no `.metaflow/config.json` of the working directory has a say.
         code, out, err = module.run_command(
-            [python, "-", request], data=source, cwd="/", expand_user_and_vars=False, handle_exceptions=False
+            [python, "-c", source, request], cwd="/", expand_user_and_vars=False, handle_exceptions=False
         )
     except OSError as error:
-        raise ProbeError("python", f"{python}: {error.strerror}") from error
+        raise ProbeError("python", error.strerror) from error
     if code == -signal.SIGALRM:
         raise ProbeError("timeout", f"no answer in {timeout} s")
     lines = out.splitlines()
