@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 def _list_gaps() -> None:
     from emulator import gaps
 
-    for gap in gaps.load():
+    for gap in sorted(gaps.load(), key=lambda gap: (gap.area, gap.name)):
         print(f"{gap.area:<14} {gap.name:<36} {gap.aws}")
 
 

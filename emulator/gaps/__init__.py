@@ -44,10 +44,13 @@ def gap(area: str, name: str, aws: str) -> Callable[[Callable[[], None]], Callab
 
 
 def load() -> list[Gap]:
-    """Import every area and return its gaps, in the order of their names' areas."""
+    """Import every area and return the gaps in the order of their definitions, in which they are also closed.
+
+    Where two change the same function, the later one is the outer one.
+    """
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    return sorted(_gaps, key=lambda g: (g.area, g.name))
+    return list(_gaps)
 
 
 def close_all() -> None:
