@@ -105,7 +105,7 @@ EXAMPLES = r"""
             value: metaflow
         secrets:
           - name: MF_METADATA_DB_PSWD
-            valueFrom: arn:aws:secretsmanager:us-east-1:123456789012:secret:metaflow-db-AbCdEf:password::
+            valueFrom: "arn:aws:secretsmanager:us-east-1:123456789012:secret:metaflow-db-AbCdEf:password::"
     tags:
       Component: metadata_service
 
