@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 
+from . import parent  # noqa: F401 - first of all: see there
 from .server import serve
 from .settings import DatabaseUnavailable, Settings, SettingsError
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.routing import BaseRoute, Mount, Router
@@ -14,11 +13,11 @@ from . import migrations
 from .api import Api
 from .database import Database
 from .migration_server import MigrationServer
+from .parent import parent_ends
 from .responses import not_found
 from .settings import Settings
 from .store import Store
 
-PARENT_CHECK_INTERVAL = 0.5  # seconds
 GRACE = 5  # seconds for requests that are under way at the end
 
 
@@ -75,16 +74,7 @@ async def _serve_all(*applications: tuple[socket.socket, Router]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    watch = asyncio.create_task(_stop_with_parent(os.getppid(), stop))
+    watch = asyncio.create_task(parent_ends())
+    watch.add_done_callback(lambda _: stop())
     await asyncio.gather(*(server.serve([listener]) for server, listener in zip(servers, listeners, strict=True)))
     watch.cancel()
-
-
-async def _stop_with_parent(parent: int, stop: Callable[[], None]) -> None:
-    """Stop once another process has become the parent.
-
-    Not prctl's PR_SET_PDEATHSIG: its signal comes when the *thread* that started this process ends (prctl(2)).
-    """
-    while os.getppid() == parent:
-        await asyncio.sleep(PARENT_CHECK_INTERVAL)
-    stop()
