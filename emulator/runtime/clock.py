@@ -1,7 +1,8 @@
 """How fast the emulator's clock runs where AWS would only wait.
 
-Health-check intervals and grace periods are divided by SPEED: a group that is checked every 30 seconds is checked
-every 0.75. Time-outs of a program (stopTimeout, a job's attemptDurationSeconds) are real seconds: the program is real.
+The pauses between two health checks are divided by SPEED (30 seconds become 0.75), so that what works is seen at once.
+What a program needs time for is real: the time that it has to start before failed checks count, stopTimeout, a job's
+attemptDurationSeconds.
 """
 
 SPEED = 40
@@ -10,5 +11,5 @@ SHORTEST = 0.2
 
 
 def scaled(seconds: float) -> float:
-    """The emulator's seconds for an interval that AWS would wait."""
+    """The emulator's pause for an interval that AWS would wait."""
     return max(seconds / SPEED, SHORTEST)

@@ -16,7 +16,7 @@ from typing import Any
 
 from moto.core.utils import utcnow
 
-from .clock import SHORTEST, scaled
+from .clock import SHORTEST
 from .containers import Host
 from .place import Place
 from .targets import HealthChecker
@@ -192,7 +192,7 @@ class ServiceRunner:
         started = task.started_at
         if task.last_status != "RUNNING" or started is None:
             return None
-        grace = scaled(getattr(self.service, "health_check_grace_period_seconds", None) or 0)
+        grace = getattr(self.service, "health_check_grace_period_seconds", None) or 0
         if (utcnow() - started).total_seconds() < grace:
             return None
         for group, health in self._target_health(task):

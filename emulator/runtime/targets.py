@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
@@ -38,10 +38,14 @@ class Health:
     """Consecutive checks that contradict the state."""
     due: float = 0
     running: bool = False
+    since: float = field(default_factory=time.monotonic)
+    """When the target was registered."""
 
     def record(self, failure: str | None, group: FakeTargetGroup) -> None:
         """Take the outcome of one check: None, or the reason of the failure."""
         outcome = "unhealthy" if failure else "healthy"
+        if failure and self.state == "initial" and time.monotonic() - self.since < _patience(group):
+            return
         self.streak = 0 if outcome == self.state else self.streak + 1
         if self.streak >= self._threshold(outcome, group):
             self.state, self.streak = outcome, 0
@@ -110,6 +114,11 @@ class HealthChecker:
         finally:
             health.due = time.monotonic() + scaled(int(group.health_check_interval_seconds))
             health.running = False
+
+
+def _patience(group: FakeTargetGroup) -> float:
+    """Real seconds that a new target has to begin to answer, as on AWS: a program starts no faster here."""
+    return int(group.health_check_interval_seconds) * int(group.unhealthy_threshold_count)
 
 
 def check(group: FakeTargetGroup, address: str, port: int) -> str | None:

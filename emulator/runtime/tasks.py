@@ -283,7 +283,7 @@ class Task:
             started = (utcnow() - (self.started_at or utcnow())).total_seconds()
             if passed:
                 container.health_status = "HEALTHY"
-            elif container.failures >= check.get("retries", 3) and started >= scaled(check.get("startPeriod", 0)):
+            elif container.failures >= check.get("retries", 3) and started >= _patience(check):
                 container.health_status = "UNHEALTHY"
             if container.health_status != before:
                 self._changed()
@@ -419,6 +419,11 @@ def _override(settings: Mapping[str, Any], override: Mapping[str, Any]) -> dict[
 
 def _check(container: TaskContainer) -> dict[str, Any]:
     return container.settings.get("healthCheck") or {}
+
+
+def _patience(check: Mapping[str, Any]) -> float:
+    """Real seconds that a program has before failed checks make it unhealthy: what it would have on AWS."""
+    return check.get("startPeriod", 0) + check.get("interval", 30) * check.get("retries", 3)
 
 
 def _check_command(check: Mapping[str, Any]) -> list[str]:

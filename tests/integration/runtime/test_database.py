@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import METADATA_IMAGE
+from runtime_account import METADATA_IMAGE
 
 SHOW = 'echo $EMULATOR_DATABASE_PATH; echo "$EMULATOR_DATABASE_ERROR"; echo $EMULATOR_SCHEMA_VERSION'
 HOST = "db.aaaaaaaaaa.us-east-1.rds.amazonaws.com"
@@ -16,21 +16,24 @@ class Database:
 
     def __init__(self, account):
         self.account = account
+        versions = account.rds.describe_db_engine_versions(Engine="postgres")["DBEngineVersions"]
+        newest = max(versions, key=lambda version: [int(part) for part in version["EngineVersion"].split(".")])
+        self.version, family = newest["EngineVersion"], newest["DBParameterGroupFamily"]
         self.group = account.security_group("database", 5432, "10.20.0.0/24")
         account.rds.create_db_subnet_group(
             DBSubnetGroupName="db", DBSubnetGroupDescription="db", SubnetIds=account.subnets
         )
         account.rds.create_db_parameter_group(
-            DBParameterGroupName="pg", DBParameterGroupFamily="postgres16", Description="pg"
+            DBParameterGroupName="pg", DBParameterGroupFamily=family, Description="pg"
         )
-        self.create("db", MasterUserPassword="right")
+        self.create("db", MasterUserPassword="right-password")
 
     def create(self, name, **options):
         return self.account.rds.create_db_instance(
             DBInstanceIdentifier=name,
             DBInstanceClass="db.t4g.micro",
             Engine="postgres",
-            EngineVersion="16.4",
+            EngineVersion=self.version,
             DBName="metaflow",
             MasterUsername="metaflow",
             AllocatedStorage=20,
@@ -46,7 +49,7 @@ class Database:
             "HOST": HOST,
             "PORT": "5432",
             "USER": "metaflow",
-            "PSWD": "right",
+            "PSWD": "right-password",
             "NAME": "metaflow",
             "SSL_MODE": "require",
         }
@@ -81,7 +84,7 @@ def test_right_settings_open_the_instances_own_file(database):
             {"HOST": "elsewhere.example"},
             'could not translate host name "elsewhere.example" to address: Name or service not known',
         ),
-        ({"PSWD": "wrong"}, SERVER + 'FATAL:  password authentication failed for user "metaflow"'),
+        ({"PSWD": "wrong-password"}, SERVER + 'FATAL:  password authentication failed for user "metaflow"'),
         ({"USER": "root"}, SERVER + 'FATAL:  password authentication failed for user "root"'),
         ({"NAME": "other"}, SERVER + 'FATAL:  database "other" does not exist'),
         ({"PORT": "5433"}, SERVER.replace("5432", "5433") + "Connection timed out"),
@@ -136,14 +139,14 @@ def test_a_managed_password_is_the_one_in_the_secret(database):
 
 def test_a_new_instance_of_the_same_name_starts_empty(database):
     host = HOST.replace("db.", "brief.")
-    database.create("brief", MasterUserPassword="right")
+    database.create("brief", MasterUserPassword="right-password")
     before = Path(database.try_settings(HOST=host)[0])
     before.write_text("data")
     database.account.emulator.request("POST", "/_runtime/databases/brief", {"schema_version": "20230101"})
     assert database.try_settings(HOST=host)[2] == "20230101"
     database.account.rds.delete_db_instance(DBInstanceIdentifier="brief", SkipFinalSnapshot=True)
     assert not before.exists()
-    database.create("brief", MasterUserPassword="right")
+    database.create("brief", MasterUserPassword="right-password")
     after, _, version = database.try_settings(HOST=host)
     assert after != str(before)
     assert version is None

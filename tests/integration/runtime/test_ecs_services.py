@@ -1,7 +1,7 @@
 """Services keep their tasks running, roll new deployments over old ones, and say so as ECS does."""
 
 import pytest
-from conftest import wait_for
+from runtime_account import wait_for
 
 GOOD = {"ANSWER": "one"}
 

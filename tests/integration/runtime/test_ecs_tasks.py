@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import METADATA_IMAGE, wait_for
+from runtime_account import METADATA_IMAGE, wait_for
 
 SHOW_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 

@@ -6,7 +6,7 @@ import json
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import wait_for
+from runtime_account import wait_for
 
 
 class Stage:
