@@ -15,7 +15,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
 def encryption_of(answer):
     """Return the default encryption from S3's answer."""
     rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
-    return {"BucketKeyEnabled": False, **rule, **rule["ApplyServerSideEncryptionByDefault"]}
+    return {**rule["ApplyServerSideEncryptionByDefault"], "BucketKeyEnabled": rule.get("BucketKeyEnabled", False)}
 
 
 def lifecycle_rule(rule, position=1):

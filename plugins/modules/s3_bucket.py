@@ -308,7 +308,7 @@ class Bucket(AwsResource):
         if not self.params["adopt"] and not is_ours(live["tags"], self.params["tags"]):
             stack = "/".join(live["tags"].get(key, "-") for key in (TAG_STACK, TAG_ENVIRONMENT))
             raise Failed(f"it exists, and its tags (stack {stack}) don't make it ours. To take it over: adopt=true.")
-        if desired is None and not self.params["force"] and self._holds_objects():
+        if desired is None and not self.params["force"] and self._first_objects(limit=1):
             raise Failed("it holds objects. To remove them all, with all their versions: force=true.")
 
     def create(self, desired):
@@ -325,31 +325,31 @@ class Bucket(AwsResource):
             )
         except ClientError as error:
             if error_code(error) == "BucketAlreadyExists":
-                raise Failed("another AWS account has a bucket of this name; choose another one.") from error
+                raise Failed("another AWS account has a bucket of this name; choose another.") from error
             if error_code(error) != "BucketAlreadyOwnedByYou":  # the SDK repeated a call whose answer was lost
                 raise
-        self.update({}, desired, {part: value for part, value in desired.items() if value is not None})
+        # The tags once more: S3 also says yes where there is a bucket of ours already, and then ignores the new ones.
+        self._write_parts({part: value for part, value in desired.items() if value})
 
     def update(self, live, desired, changes):
+        self._write_parts({part: desired[part] for part in changes})
+
+    def _write_parts(self, values):
         for part in PARTS:
-            if part in changes and part != "tags":
-                self._write_part(part, desired[part])
+            if part in values:
+                self._write_part(part, values[part])
 
     def settled(self, live):
         desired = self.refine(self.declare(), live)
         return not diff.changes({part: desired[part] for part in PARTS if part != "tags"}, live, self.unordered)
 
     def tag(self, live, tags):
-        live["tags"] |= tags  # S3 only writes all tags at once
+        live["tags"] = {**live["tags"], **tags}  # S3 only writes all tags at once
         self._write_part("tags", live["tags"])
 
     def untag(self, live, keys):
         live["tags"] = {key: value for key, value in live["tags"].items() if key not in keys}
         self._write_part("tags", live["tags"])
-
-    def _holds_objects(self):
-        answer = self.client.list_object_versions(Bucket=self.name, MaxKeys=1)
-        return bool(answer.get("Versions") or answer.get("DeleteMarkers"))
 
     def delete(self, live):
         if self.params["force"]:
@@ -360,14 +360,16 @@ class Bucket(AwsResource):
         for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name):
             for upload in page.get("Uploads", []):
                 self.client.abort_multipart_upload(Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"])
-        pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.name, MaxKeys=BATCH)
-        for page in pages:
-            versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            batch = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
-            if batch:
-                answer = self.client.delete_objects(Bucket=self.name, Delete={"Objects": batch, "Quiet": True})
-                for error in answer.get("Errors", []):
-                    raise Failed(f"S3 doesn't remove the object '{error['Key']}': {error['Message']}")
+        while batch := self._first_objects():
+            answer = self.client.delete_objects(Bucket=self.name, Delete={"Objects": batch, "Quiet": True})
+            for error in answer.get("Errors", []):
+                raise Failed(f"S3 doesn't remove the object '{error['Key']}': {error['Message']}")
+
+    def _first_objects(self, limit=BATCH):
+        """Return the first versions and delete markers in the bucket, as DeleteObjects takes them."""
+        page = self.client.list_object_versions(Bucket=self.name, MaxKeys=limit)
+        versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        return [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
 
     def predict(self, desired):
         return {"Name": self.name, "Arn": self.arn, "Region": self.client.meta.region_name, "tags": {}}
