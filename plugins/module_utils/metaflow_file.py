@@ -5,13 +5,27 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
+import pwd
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.mlops.metaflow.plugins.module_utils import metaflow_config as conf
+
+
+def owner_problems(owner, group):
+    """Return a sentence for each that this host doesn't know; numbers need no name."""
+    problems = []
+    for option, name, look_up in (("owner", owner, pwd.getpwnam), ("group", group, grp.getgrnam)):
+        if name is not None and not name.isdigit():
+            try:
+                look_up(name)
+            except KeyError:
+                problems.append(f"{option} is '{name}', which this host does not know.")
+    return problems
 
 
 class ConfigFile:

@@ -120,8 +120,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The configuration file.
-  returned: always
+  description: The configuration file. Ansible adds its C(owner), C(group), C(mode) and C(size).
+  returned: when the file has been looked at
   type: str
   sample: /home/ada/.metaflowconfig/config_prod.json
 managed_keys:
@@ -146,7 +146,7 @@ from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import HAS_BOTO3
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import metaflow_config as conf
-from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_file import ConfigFile
+from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_file import ConfigFile, owner_problems
 from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_probe import ProbeError, ask
 from ansible_collections.mlops.metaflow.plugins.module_utils.resource import RETRIES, error_code
 
@@ -272,6 +272,7 @@ def main():
     params, profile = module.params, module.params["metaflow_profile"]
     if profile is not None and not re.fullmatch(r"\w[\w.-]*", profile, re.ASCII):
         refuse(module, [f"metaflow_profile is '{profile}', and must be of letters, digits, '.', '_' and '-'."])
+    refuse(module, owner_problems(params["owner"], params["group"]))
     file = ConfigFile(module, params["home"], conf.file_name(profile))
     planned = conf.plan_absent
     if params["state"] == "present":

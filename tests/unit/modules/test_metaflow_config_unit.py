@@ -385,6 +385,8 @@ def test_a_broken_file_stays_as_it_is(run, home, file, content, words, state):
         (SERVICE, {"api_key_id": "abc", "secret_config": {"METAFLOW_SERVICE_AUTH_KEY": KEY}}, "give one of them"),
         ({"METAFLOW_SERVICE_ULR": "http://a"}, {"strict": True}, "did you mean METAFLOW_SERVICE_URL?"),
         (None, {}, "config is missing"),
+        (SERVICE, {"owner": "no-such-user"}, "owner is 'no-such-user'"),
+        (SERVICE, {"group": "no-such-group"}, "group is 'no-such-group'"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_touched(run, home, config, options, words):
