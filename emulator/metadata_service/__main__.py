@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sqlite3
 import sys
 
 from . import parent  # noqa: F401 - first of all: see there
@@ -20,8 +21,8 @@ def main() -> int:
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(settings))
-    except OSError as error:
-        print(f"metadata service: cannot listen on {settings.host}: {error}", file=sys.stderr)
+    except (OSError, sqlite3.Error) as error:
+        print(f"metadata service: {error}", file=sys.stderr)
         return 1
     return 0
 

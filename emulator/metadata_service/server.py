@@ -55,7 +55,10 @@ def _listen(host: str, port: int) -> socket.socket:
     # Without the protocol's number, as in socket.create_server, asyncio does not set TCP_NODELAY: 40 ms a request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     listener.listen()
     print("serving on", listener.getsockname()[:2], flush=True)
     return listener

@@ -300,6 +300,14 @@ def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         os.close(child)
 
 
+def test_taken_port_is_named(service: Service, tmp_path: Path) -> None:
+    port = service.api.rpartition(":")[2]
+    process = start(tmp_path / "other", MF_METADATA_PORT=port)
+    output, _ = process.communicate(timeout=STOP_LIMIT)
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in output
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
@@ -316,6 +324,7 @@ def test_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
             "EMULATOR_SCHEMA_VERSION '7' is unknown",
         ),
         ({"EMULATOR_DATABASE_PATH": "unused", "MF_METADATA_PORT": "http"}, "MF_METADATA_PORT 'http' is no integer"),
+        ({"EMULATOR_DATABASE_PATH": "/nowhere/database"}, "unable to open database file"),
     ],
 )
 def test_refuses_to_start(environment: dict[str, str], message: str) -> None:
