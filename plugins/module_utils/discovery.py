@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 TAG_STACK = "mlops.metaflow/stack"
 TAG_ENVIRONMENT = "mlops.metaflow/environment"
@@ -35,6 +36,19 @@ class Scope:
     def owns(self, tags):
         """Tell whether a map of tags says that the resource belongs to this stack."""
         return all(tags.get(key) == value for key, value in self.tags.items())
+
+
+def client_factory(module):
+    """Return a function service -> boto3 client that makes each client once, whichever thread asks first."""
+    lock, made = Lock(), {}
+
+    def client(service):
+        with lock:
+            if service not in made:
+                made[service] = module.client(service)
+            return made[service]
+
+    return client
 
 
 def tag_map(tags):
@@ -222,7 +236,7 @@ READERS = {
         "describe_nat_gateways",
         "NatGateways",
         "NatGatewayId",
-        dead=("deleted", "deleting", "failed"),
+        dead=("deleted", "failed"),
         extra=lambda item: {"status": item["State"]},
     ),
     "address": _ec2("describe_addresses", "Addresses", "AllocationId"),

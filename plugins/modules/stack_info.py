@@ -90,7 +90,6 @@ resources:
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Lock
 
 with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     import botocore.exceptions
@@ -100,19 +99,6 @@ from ansible_collections.mlops.metaflow.plugins.module_utils import discovery
 
 #: A component asks for at most this many kinds; more threads would only queue at the connection pool (10).
 MAX_WORKERS = 8
-
-
-def clients(module):
-    """Return a function service -> boto3 client that makes each client once, whichever thread asks first."""
-    lock, made = Lock(), {}
-
-    def client(service):
-        with lock:
-            if service not in made:
-                made[service] = module.client(service)
-            return made[service]
-
-    return client
 
 
 def read_all(scope, wanted):
@@ -142,7 +128,7 @@ def main():
     if unknown:
         module.fail_json(msg=f"Unknown kind '{unknown[0]}'; known are {', '.join(sorted(discovery.READERS))}.")
 
-    client = clients(module)
+    client = discovery.client_factory(module)
     scope = discovery.Scope(module.params["stack"], module.params["environment"], client)
     wanted = {kind: [*require.get(kind, []), *(gather.get(kind) or [])] for kind in {**require, **gather}}
     try:

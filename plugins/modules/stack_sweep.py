@@ -1,0 +1,291 @@
+#!/usr/bin/python
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# No collection answers the question "what of this stack is left in the account?"
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: stack_sweep
+short_description: List everything in the account that belongs to a stack
+version_added: 0.1.0
+description:
+  - Looks through every service that the stack uses, by tags where a service is covered by AWS's resource tagging API,
+    and by tags or names in the services that it doesn't cover (IAM, API Gateway, revisions of ECS task definitions).
+  - What AWS still shows although it is deleted, or going to be by itself, doesn't count - deleted NAT gateways, keys
+    and secrets in their waiting period, inactive clusters.
+  - Reads only. It fails nothing by itself; O(keep) and the result say what a caller needs for that.
+author:
+  - The metaflow-ansible authors
+options:
+  stack:
+    description: Value of the tag C(mlops.metaflow/stack).
+    type: str
+    required: true
+  environment:
+    description: Value of the tag C(mlops.metaflow/environment).
+    type: str
+    required: true
+  prefix:
+    description: How the names of the stack's IAM roles, policies and profiles and of its task definitions begin.
+    type: str
+    required: true
+  keep:
+    description: What is meant to be left, because somebody decided to keep the data.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      component:
+        description: Value of the tag C(mlops.metaflow/component).
+        type: str
+        required: true
+      types:
+        description: Types as the tagging API writes them, e.g. V(s3), V(kms:key), V(rds:snapshot).
+        type: list
+        elements: str
+        required: true
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look for what is left
+  mlops.metaflow.stack_sweep:
+    stack: metaflow
+    environment: staging
+    prefix: metaflow-staging
+    keep: [{component: datastore, types: [s3, kms:key]}]
+  register: left
+  failed_when: left.left | length > 0
+"""
+
+RETURN = r"""
+left:
+  description: ARNs (or names, where a service has none) of what is left and not meant to be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["arn:aws:ec2:eu-west-1:123456789012:vpc/vpc-0a1b2c3d4e5f60718"]
+kept:
+  description: ARNs of what is left because O(keep) says so.
+  returned: success
+  type: list
+  elements: str
+  sample: ["arn:aws:s3:::metaflow-staging-123456789012-eu-west-1"]
+"""
+
+from contextlib import suppress
+
+with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
+    import botocore.exceptions
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.mlops.metaflow.plugins.module_utils import discovery
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import concurrently, error_code
+
+
+def resource_type(arn):
+    """Return the type of an ARN as the tagging API writes it: ``ec2:vpc``, ``rds:snapshot``, ``s3``."""
+    service, _, _, resource = arn.split(":", 5)[2:]
+    kind = resource.replace(":", "/").split("/")[0]
+    return service if service in ("s3", "sns", "sqs") else f"{service}:{kind}"
+
+
+def is_kept(arn, tags, keep):
+    """Tell whether somebody decided that a resource stays."""
+    return any(
+        tags.get(discovery.TAG_COMPONENT) == rule["component"] and resource_type(arn) in rule["types"] for rule in keep
+    )
+
+
+# What AWS shows for a while after it is deleted: type -> function of (client factory, id or ARN) that tells whether
+# the resource is gone. Ids follow the last slash of the ARN.
+
+
+def _ec2_state(operation, key, argument):
+    def gone(client, arn):
+        answer = getattr(client("ec2"), operation)(**{argument: [arn.rpartition("/")[2]]})
+        return all(str(item.get("State")).lower() in ("deleted", "deleting", "failed") for item in answer[key])
+
+    return gone
+
+
+def _instance_gone(client, arn):
+    reservations = client("ec2").describe_instances(InstanceIds=[arn.rpartition("/")[2]])["Reservations"]
+    return all(i["State"]["Name"] == "terminated" for r in reservations for i in r["Instances"])
+
+
+def _key_gone(client, arn):
+    return client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
+def _secret_gone(client, arn):
+    return "DeletedDate" in client("secretsmanager").describe_secret(SecretId=arn)
+
+
+def _cluster_gone(client, arn):
+    clusters = client("ecs").describe_clusters(clusters=[arn])["clusters"]
+    return all(cluster["status"] == "INACTIVE" for cluster in clusters)
+
+
+def _service_gone(client, arn):
+    cluster = arn.split("/")[1]
+    services = client("ecs").describe_services(cluster=cluster, services=[arn])["services"]
+    return all(service["status"] == "INACTIVE" for service in services)
+
+
+def _task_definition_gone(client, arn):
+    return client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]["status"] != "ACTIVE"
+
+
+def _batch_gone(operation, key, argument):
+    def gone(client, arn):
+        items = getattr(client("batch"), operation)(**{argument: [arn]})[key]
+        return all(item["status"] == "DELETED" for item in items)
+
+    return gone
+
+
+GONE = {
+    "ec2:natgateway": _ec2_state("describe_nat_gateways", "NatGateways", "NatGatewayIds"),
+    "ec2:vpc-endpoint": _ec2_state("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointIds"),
+    "ec2:instance": _instance_gone,
+    "kms:key": _key_gone,
+    "secretsmanager:secret": _secret_gone,
+    "ecs:cluster": _cluster_gone,
+    "ecs:service": _service_gone,
+    "ecs:task-definition": _task_definition_gone,
+    "batch:compute-environment": _batch_gone(
+        "describe_compute_environments", "computeEnvironments", "computeEnvironments"
+    ),
+    "batch:job-queue": _batch_gone("describe_job_queues", "jobQueues", "jobQueues"),
+}
+
+#: Error codes (or their ends) by which services say that the resource asked for doesn't exist.
+NOT_THERE = ("NotFound", "NotFoundException", "NotFoundFault", "ClusterNotFoundException", "ClientException")
+
+
+def is_gone(client, arn):
+    """Tell whether a resource that the tagging API lists is deleted, or deletes itself."""
+    check = GONE.get(resource_type(arn))
+    if check is None:
+        return False
+    try:
+        return check(client, arn)
+    except botocore.exceptions.ClientError as error:
+        if not error_code(error).endswith(NOT_THERE):
+            raise
+        return True
+
+
+# Where the stack has resources: each function returns {ARN or name: tags}.
+
+
+def tagged(scope):
+    """Return what the resource tagging API knows."""
+    filters = [{"Key": key, "Values": [value]} for key, value in scope.tags.items()]
+    pages = scope.client("resourcegroupstaggingapi").get_paginator("get_resources").paginate(TagFilters=filters)
+    return {
+        item["ResourceARN"]: discovery.tag_map(item["Tags"])
+        for page in pages
+        for item in page["ResourceTagMappingList"]
+    }
+
+
+def api_gateway(scope):
+    """Return APIs, links, plans and keys: the tagging API has them on AWS, but late."""
+    client = scope.client("apigateway")
+    region = client.meta.region_name
+    found = {}
+    for operation, path in (
+        ("get_rest_apis", "restapis"),
+        ("get_vpc_links", "vpclinks"),
+        ("get_usage_plans", "usageplans"),
+        ("get_api_keys", "apikeys"),
+    ):
+        for page in client.get_paginator(operation).paginate():
+            for item in page["items"]:
+                if scope.owns(item.get("tags", {})):
+                    found[f"arn:aws:apigateway:{region}::/{path}/{item['id']}"] = item["tags"]
+    return found
+
+
+def iam(scope, prefix):
+    """Return roles, profiles and policies by name: IAM is in no tagging API."""
+    client = scope.client("iam")
+    found = {}
+    for operation, key, name, arguments in (
+        ("list_roles", "Roles", "RoleName", {}),
+        ("list_instance_profiles", "InstanceProfiles", "InstanceProfileName", {}),
+        ("list_policies", "Policies", "PolicyName", {"Scope": "Local"}),
+    ):
+        for page in client.get_paginator(operation).paginate(**arguments):
+            found |= {item["Arn"]: {} for item in page[key] if item[name].startswith(prefix + "-")}
+    return found
+
+
+def task_definitions(scope, prefix):
+    """Return active revisions of the stack's task definitions."""
+    client = scope.client("ecs")
+    families = [
+        family
+        for page in client.get_paginator("list_task_definition_families").paginate(familyPrefix=prefix, status="ACTIVE")
+        for family in page["families"]
+        if family.startswith(prefix + "-")
+    ]
+    return {
+        arn: {}
+        for family in families
+        for page in client.get_paginator("list_task_definitions").paginate(familyPrefix=family)
+        for arn in page["taskDefinitionArns"]
+    }
+
+
+def main():
+    rule = {"component": {"required": True}, "types": {"type": "list", "elements": "str", "required": True}}
+    module = AnsibleAWSModule(
+        argument_spec={
+            "stack": {"required": True},
+            "environment": {"required": True},
+            "prefix": {"required": True},
+            "keep": {"type": "list", "elements": "dict", "options": rule, "default": []},
+        },
+        supports_check_mode=True,
+    )
+    client = discovery.client_factory(module)
+    scope = discovery.Scope(module.params["stack"], module.params["environment"], client)
+    prefix = module.params["prefix"]
+    try:
+        parts = concurrently(
+            {
+                "tagged": lambda: tagged(scope),
+                "api_gateway": lambda: api_gateway(scope),
+                "iam": lambda: iam(scope, prefix),
+                "task_definitions": lambda: task_definitions(scope, prefix),
+            }
+        )
+        everything = {arn: tags for part in parts.values() for arn, tags in part.items()}
+        # The run lock is there as long as the run is.
+        candidates = {arn: tags for arn, tags in everything.items() if "/run-lock/" not in arn}
+        living = {arn: tags for arn, tags in candidates.items() if not is_gone(client, arn)}
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        module.fail_json_aws(error, msg=f"Failed to sweep for stack '{scope.stack}' of '{scope.environment}'")
+
+    kept = sorted(arn for arn, tags in living.items() if is_kept(arn, tags, module.params["keep"]))
+    module.exit_json(changed=False, left=sorted(living.keys() - set(kept)), kept=kept)
+
+
+if __name__ == "__main__":
+    main()
