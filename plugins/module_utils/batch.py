@@ -28,6 +28,11 @@ class BatchResource(AwsResource):
             raise Failed(f"its status is INVALID: {live.get('statusReason') or 'AWS gives no reason'}")
         return live["status"] == "VALID"
 
+    def is_valid(self):
+        """Read, and tell whether AWS has finished with what it was asked for."""
+        live = self.read()
+        return live is not None and self.settled(live)
+
     def deleting(self, live):
         return live["status"] == "DELETING"
 

@@ -226,13 +226,12 @@ class ComputeEnvironment(BatchResource):
 
     def declared_resources(self):
         """Return the compute resources in the API's terms, without what counts only at creation."""
-        resources = api_form({**self.params["compute_resources"], "desiredv_cpus": None})
-        if not rules.is_fargate(resources):
-            return {"minvCpus": 0, **resources}
+        resources = api_form(self.params["compute_resources"])
         foreign = resources.keys() - rules.FARGATE_KEYS
-        if foreign:
+        if rules.is_fargate(resources) and foreign:
             raise Failed(f"Fargate has no {rules.option_names(foreign)}. Remove that from compute_resources.")
-        return resources
+        resources.pop("desiredvCpus", None)
+        return resources if rules.is_fargate(resources) else {"minvCpus": 0, **resources}
 
     def refine(self, desired, live):
         resources = dict(desired["computeResources"])
@@ -267,7 +266,7 @@ class ComputeEnvironment(BatchResource):
         policy = {**UPDATE_POLICY, **desired.get("updatePolicy", {})}
         if policy != UPDATE_POLICY:
             # The API takes a policy only in an update, and that only once the environment is VALID.
-            self.wait_for("given its update policy", lambda: self.settled(self.read()))
+            self.wait_for("given its update policy", self.is_valid)
             self.client.update_compute_environment(computeEnvironment=self.name, updatePolicy=policy)
 
     def update(self, live, desired, changes):

@@ -174,6 +174,7 @@ class TaskDefinition(AwsResource):
         self.shape = self.client.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
         # Both sides are in normal form, so that all is compared whole: what is no longer declared is a difference.
         self.unordered = tuple(self.shape.members)
+        self.registered = []
 
     @property
     def name(self):
@@ -202,7 +203,8 @@ class TaskDefinition(AwsResource):
         return {**dict.fromkeys(self.shape.members), **normal_form(definition), "tags": self.params["tags"]}
 
     def read(self):
-        self.active = self.revisions("ACTIVE")
+        # The list may lag behind a revision that was registered a moment ago.
+        self.active = sorted({*self.revisions("ACTIVE"), *self.registered}, reverse=True)
         if self.params["state"] == "absent":
             found = {"activeRevisions": self.active, "inactiveRevisions": self.revisions("INACTIVE")}
             return {"family": self.name, **found} if any(found.values()) else None
@@ -273,7 +275,9 @@ class TaskDefinition(AwsResource):
         definition = {key: value for key, value in desired.items() if key in self.shape.members and value is not None}
         own = {key: value for key, value in (tags or {}).items() if not key.startswith("aws:")}
         definition["tags"] = ansible_dict_to_boto3_tag_list(own, "key", "value")
-        return self.client.register_task_definition(**definition)["taskDefinition"]["revision"]
+        revision = self.client.register_task_definition(**definition)["taskDefinition"]["revision"]
+        self.registered.append(revision)
+        return revision
 
     def delete(self, live):
         for revision in live["activeRevisions"]:

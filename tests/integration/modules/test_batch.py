@@ -195,12 +195,13 @@ def test_what_aws_cannot_change_is_refused(run_module, emulator, account, made, 
     ("args", "message"),
     [
         (lambda a: fargate(a, instance_types=["m5"], minv_cpus=1), "Fargate has no instance_types, minv_cpus."),
+        (lambda a: fargate(a, desiredv_cpus=1), "Fargate has no desiredv_cpus."),
         (lambda a: without("instance_types", instances(a)), "instance_types"),
         (lambda a: without("security_group_ids", fargate(a)), "security_group_ids"),
         (lambda a: {"name": "fargate"}, "compute_resources"),
         (lambda a: instances(a, launch_template={"version": "1"}), "launch_template_id, launch_template_name"),
     ],
-    ids=["not for Fargate", "no types", "no groups", "no resources", "which template"],
+    ids=["not for Fargate", "desired on Fargate", "no types", "no groups", "no resources", "which template"],
 )
 def test_bad_input_is_named_and_nothing_touched(run_module, emulator, account, args, message, check):
     before = emulator.mutations()
