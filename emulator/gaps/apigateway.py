@@ -154,3 +154,17 @@ def _users(backend: Any, link_id: str) -> Iterator[str]:
             for method in resource.resource_methods.values():
                 if method.method_integration and getattr(method.method_integration, "connection_id", None) == link_id:
                     yield from (f"{method.http_method}:{resource.id}:{stage}" for stage in api.stages)
+
+
+@gap("apigateway", "usage-plan-stage-removal", "A stage leaves a usage plan whatever limits of its own it has there.")
+def usage_plan_stage_removal() -> None:
+    @wrap(models.UsagePlan, "apply_patch_operations")
+    def apply(original: Callable[..., None], self: Any, patch_operations: list[dict[str, Any]]) -> None:
+        leaving = [
+            tuple(patch["value"].split(":", 1))
+            for patch in patch_operations
+            if patch["op"] == "remove" and patch["path"] == "/apiStages"
+        ]
+        self.api_stages = [stage for stage in self.api_stages if (stage["apiId"], stage["stage"]) not in leaving]
+        rest = [patch for patch in patch_operations if (patch["op"], patch["path"]) != ("remove", "/apiStages")]
+        original(self, rest)

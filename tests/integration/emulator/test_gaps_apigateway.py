@@ -147,3 +147,16 @@ def test_a_vpc_link_of_a_stage_cannot_be_deleted_and_holds_its_balancer(
     with refused("NotFoundException"):
         api.delete_vpc_link(vpcLinkId=link)
     elbv2.delete_load_balancer(LoadBalancerArn=arn)
+
+
+@pytest.mark.gap("apigateway/usage-plan-stage-removal")
+def test_a_stage_with_limits_of_its_own_leaves_a_usage_plan(
+    api: Any, emulator: Emulator, network: Any, name: str
+) -> None:
+    link = api.create_vpc_link(name=name, targetArns=[balancer(emulator, network, name)])["id"]
+    rest, _ = deployed(api, name, link)
+    stage = {"apiId": rest, "stage": "api", "throttle": {"/x/GET": {"rateLimit": 1.0, "burstLimit": 1}}}
+    plan = api.create_usage_plan(name=name, apiStages=[stage])["id"]
+    remove = {"op": "remove", "path": "/apiStages", "value": f"{rest}:api"}
+    api.update_usage_plan(usagePlanId=plan, patchOperations=[remove])
+    assert api.get_usage_plan(usagePlanId=plan)["apiStages"] == []
