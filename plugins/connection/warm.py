@@ -38,7 +38,8 @@ options:
         key: enabled
   warm_services:
     description:
-      - AWS services whose botocore models the fork server reads in idle moments, once a module has imported boto3.
+      - AWS services whose botocore models the fork server may hold in memory. It reads each when the first module comes
+        whose code makes a client of that service.
       - Other services work too. A module then reads the model itself.
     type: list
     elements: str
@@ -145,7 +146,7 @@ class Connection(LocalConnection):
         if payload is None or command is None:
             raise UnavailableError(f"ansible-core {__version__} runs modules in a way that it does not know")
         display.vvv(f"WARM: {payload.module} with {command.interpreter}", host=self._play_context.remote_addr)
-        server = ForkServer(Path(C.DEFAULT_LOCAL_TMP) / "warm", command.interpreter, self.get_option("warm_services"))
+        server = ForkServer(Path(C.DEFAULT_LOCAL_TMP), command.interpreter, self.get_option("warm_services"))
         outcome = server.run(self._header(command, payload), in_data)
         return self._returned_by_shell(outcome, cmd)
 
@@ -153,7 +154,8 @@ class Connection(LocalConnection):
         umask = os.umask(0)
         os.umask(umask)
         return {
-            "zip": [payload.zip_start, payload.zip_end],
+            "zip_start": payload.zip_start,
+            "zip_end": payload.zip_end,
             "environment": {**os.environ, **command.environment},
             "cwd": os.fsdecode(self.cwd) if self.cwd else str(Path.cwd()),
             "umask": umask,

@@ -59,13 +59,12 @@ class Outcome:
 class ForkServer:
     """The one fork server of this controller and this Python interpreter; started on first use."""
 
-    def __init__(self, directory: Path, interpreter: str, services: list[str]) -> None:
-        """directory: a private directory of this controller alone; services: names of botocore's to load ahead."""
-        self._directory = directory
+    def __init__(self, parent: Path, interpreter: str, services: list[str]) -> None:
+        """parent: a directory of this controller alone; services: those whose models the server may hold in memory."""
+        digest = hashlib.sha256(os.fsencode(interpreter)).hexdigest()[:16]
+        self._directory = parent / f"warm-{digest}"
         self._interpreter = interpreter
         self._services = services
-        digest = hashlib.sha256(os.fsencode(interpreter)).hexdigest()[:16]
-        self._socket, self._lock = f"{digest}.sock", f"{digest}.lock"
 
     def run(self, header: dict[str, object], payload: bytes) -> Outcome:
         """Run one module in a fork and return how it ended; raises UnavailableError if it was not run."""
@@ -96,46 +95,34 @@ class ForkServer:
     def _connect(self, directory: int) -> socket.socket:
         """Connect to the running server, or start one; the lock makes sure that only one worker starts it."""
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            return self._connect_once(directory)
-        with _locked(directory, self._lock):
+            return _connect_once(directory)
+        with _locked(directory):
             with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-                return self._connect_once(directory)
+                return _connect_once(directory)
             self._start(directory)
-            return self._connect_once(directory)
-
-    def _connect_once(self, directory: int) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            connection.connect(_path(directory, self._socket))
-            _check_owner(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            return _connect_once(directory)
 
     def _start(self, directory: int) -> None:
         """Start the server with a socket that already listens: whoever connects waits in its queue, not in a loop."""
         if not Path(self._interpreter).is_absolute() or not os.access(self._interpreter, os.X_OK):
             raise DeclinedError(f"{self._interpreter} is not the path of an interpreter")
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._socket, dir_fd=directory)
+            os.unlink("socket", dir_fd=directory)
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
-            _controller() as (controller, controller_fd),
-            (self._directory / "server.log").open("ab") as log_file,
+            _controller() as (pid, pidfd),
+            (self._directory / "log").open("ab") as log,
         ):
-            listener.bind(_path(directory, self._socket))
+            listener.bind(_socket_address(directory))
             listener.listen(socket.SOMAXCONN)
-            descriptors = (listener.fileno(), controller_fd, directory)
-            numbers = map(str, (*descriptors, controller))
-            options = [*numbers, str(self._directory), self._socket, ",".join(self._services)]
+            inherited = (listener.fileno(), pidfd)
             subprocess.Popen(  # noqa: S603 - the interpreter is the one that Ansible would run the module with
-                [self._interpreter, str(SERVER), *options],
+                [self._interpreter, SERVER, *map(str, inherited), str(pid), self._directory, *self._services],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=log_file,
+                stderr=log,
                 cwd="/",
-                pass_fds=descriptors,
+                pass_fds=inherited,
                 start_new_session=True,
             )
 
@@ -161,9 +148,20 @@ def open_private_directory(path: Path) -> Iterator[int]:
         os.close(directory)
 
 
-def _path(directory: int, name: str) -> str:
+def _socket_address(directory: int) -> str:
     """A path through the open directory: safe from replacement, and never longer than a socket's address may be."""
-    return f"/proc/self/fd/{directory}/{name}"
+    return f"/proc/self/fd/{directory}/socket"
+
+
+def _connect_once(directory: int) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.connect(_socket_address(directory))
+        _check_owner(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _check_owner(connection: socket.socket) -> None:
@@ -189,8 +187,8 @@ def _controller() -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def _locked(directory: int, name: str) -> Iterator[None]:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
+def _locked(directory: int) -> Iterator[None]:
+    descriptor = os.open("lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

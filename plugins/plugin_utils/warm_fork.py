@@ -7,6 +7,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -20,44 +21,59 @@ from warm_library import Archive, Library
 
 
 @dataclasses.dataclass
-class ForkRequest:
-    """A module to run: its payload, the archive in it, where its output goes and what surrounds it."""
+class Request:
+    """A module to run: its payload, where the base64 text of its archive lies in it, and what surrounds it."""
 
+    payload: bytes
+    zip_start: int
+    zip_end: int
     stdout: int
     stderr: int
-    payload: bytes
-    archive: Archive
     environment: dict[str, str]
     cwd: str
     umask: int
 
+    @functools.cached_property
+    def archive(self) -> Archive:
+        """The archive in the payload."""
+        return Archive(self.payload[self.zip_start : self.zip_end])
 
-def become_module(request: ForkRequest, worker: socket.socket, library: Library) -> NoReturn:
+    def program(self) -> tuple[bytes, dict[str, str]]:
+        """The payload with a name in place of the archive's literal, and the name's value.
+
+        Compiling the literal, up to a megabyte of text, would take longer than all else between fork and module.
+        """
+        head, tail = self.payload[: self.zip_start - 1], self.payload[self.zip_end + 1 :]
+        return head + b"_zip_data" + tail, {"_zip_data": self.payload[self.zip_start : self.zip_end].decode()}
+
+
+def become_module(request: Request, worker: socket.socket, library: Library) -> NoReturn:
     """In a fork: take the request's surroundings, wait for the worker's word, run the payload, say how it ended."""
     os.setpgid(0, 0)  # so that an interrupt reaches the module's own children too
     worker.setblocking(True)
     _take_surroundings(request)
-    _replace_standard_streams(request)
     library.adopt(request.archive)
-    sys.argv[:] = [""]
-    sys.path.insert(0, "")  # as in every interpreter that reads its program from stdin
+    program, names = request.program()
     worker.send(b"ready")
     if worker.recv(16) != b"go":
         os._exit(0)
-    code = run_program(request.payload)
+    code = run_program(program, names)
     with contextlib.suppress(OSError):
         worker.send(json.dumps({"exit": code}).encode())
     os._exit(code)
 
 
-def _take_surroundings(request: ForkRequest) -> None:
+def _take_surroundings(request: Request) -> None:
     os.chdir(request.cwd)
     os.umask(request.umask)
     os.environ.clear()
     os.environ.update(request.environment)
+    _replace_standard_streams(request)
+    sys.argv[:] = [""]
+    sys.path.insert(0, "")  # as in every interpreter that reads its program from stdin
 
 
-def _replace_standard_streams(request: ForkRequest) -> None:
+def _replace_standard_streams(request: Request) -> None:
     """Put the worker's pipes in place of the server's streams; Python's objects for them stay, they are unused."""
     drained, writer = os.pipe()
     os.close(writer)
@@ -66,23 +82,24 @@ def _replace_standard_streams(request: ForkRequest) -> None:
         os.close(source)
 
 
-def run_program(source: bytes) -> int:
+def run_program(source: bytes, names: dict[str, str]) -> int:
     """Run a program as `python < program` does, to the end of the interpreter, and return its exit code."""
     main = types.ModuleType("__main__")
+    vars(main).update(names)
     sys.modules["__main__"] = main
     interrupted = False
+    code = 0
     try:
-        exec(compile(source, "<stdin>", "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - its very purpose
-        code = 0
+        exec(compile(source, "<stdin>", "exec", dont_inherit=True), vars(main))  # noqa: S102 - its very purpose
     except SystemExit as end:
         code = _exit_code(end)
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
+        code = 1
         frames = error.__traceback__
         sys.excepthook(type(error), error, frames.tb_next if frames else None)
-        code = 1
     code = _finalize(code)
-    if interrupted:  # as the interpreter does, so that the parent sees the signal
+    if interrupted:  # as the interpreter does, so that whoever waits sees the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     return code

@@ -16,23 +16,26 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # A script's own directory is first on its path; the modules that run in the forks must find nothing there.
 _HERE = sys.path[0]
-from warm_fork import ForkRequest, become_module
-from warm_library import Archive, Library, fingerprint, warm_botocore
+from warm_fork import Request, become_module
+from warm_library import Archive, Library, installed_packages
+from warm_models import Models
 
 sys.path.remove(_HERE)
 
 GRACE = 3.0  # s between the interrupt of a module whose worker left, and its end by SIGKILL
+LEARN_LIMIT = 60  # s for the imports before a fork; a server that hangs there would miss the end of its controller
 
 # What an interpreter or a C library reads when it starts or when a library is imported. Set for one task alone, they
 # need an interpreter of their own. (HOME: botocore fixes the place of a user's own models on import.)
@@ -41,7 +44,7 @@ _STARTUP_VARIABLE = re.compile(
 )
 
 
-class Declined(Exception):
+class DeclinedError(Exception):
     """A request that is to be run elsewhere; the reason is told to the worker."""
 
 
@@ -56,48 +59,47 @@ class Job:
 
 
 class Server:
-    """The event loop; every descriptor that it watches is closed in the forks."""
+    """The event loop. It owns its directory, and removes it in the end."""
 
-    def __init__(self, listener: socket.socket, controller: int, controller_pid: int, library: Library) -> None:
+    def __init__(self, listener: socket.socket, controller: int, controller_pid: int, directory: Path) -> None:
         """controller: a pidfd; controller_pid: the same process by number, for the check of who calls."""
         self._listener, self._controller, self._controller_pid = listener, controller, controller_pid
-        self._library = library
-        self._packages = fingerprint()
+        self._directory = directory
+        self._library = Library(directory)
+        self._packages = installed_packages()
         self._startup = _startup_variables(dict(os.environ))
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
-        self._jobs: set[Job] = set()
         self._waiting: set[socket.socket] = set()  # connected, request not read yet
+        self._jobs: set[Job] = set()
         self._serving = True
         self._watch(listener.fileno(), select.EPOLLIN, self._accept)
-        self._watch(controller, select.EPOLLIN, self.stop)
+        self._watch(controller, select.EPOLLIN, self._stop)
 
-    def serve(self, services: list[str]) -> None:
-        """Serve until the controller ends. Idle moments go to reading botocore's models, once a module needed it."""
-        warming = warm_botocore(services)
+    def serve(self, models: Models) -> None:
+        """Serve until the controller ends."""
+        self._models = models
         while self._serving or self._jobs:
-            idle = warming is not None and "boto3" in sys.modules
-            events = self._poll.poll(0 if idle else self._until_deadline())
-            if idle and not events and next(warming, "finished"):
-                warming = None
-            for descriptor, _event in events:
-                if handler := self._handlers.get(descriptor):
+            for descriptor, _event in self._poll.poll(self._until_deadline()):
+                if handler := self._handlers.get(descriptor):  # an earlier one of this round may have removed it
                     handler()
             self._kill_overdue()
 
-    def stop(self) -> None:
-        """Accept nothing more and interrupt what runs; `serve` returns when all of it has ended."""
+    def _stop(self) -> None:
+        """The controller ended: accept nothing more, interrupt what runs, leave nothing behind."""
         self._unwatch(self._controller)
         self._retire()
         for job in self._jobs:
             self._interrupt(job)
+        shutil.rmtree(self._directory, ignore_errors=True)  # the controller's own clean-up may do the same right now
 
     def _retire(self) -> None:
-        """Accept nothing more; what runs may finish."""
+        """Accept nothing more; what runs may finish, and another server may take the place."""
         if self._serving:
             self._serving = False
             self._unwatch(self._listener.fileno())
             self._listener.close()
+            (self._directory / "socket").unlink(missing_ok=True)
 
     def _watch(self, descriptor: int, events: int, handler: Callable[[], None]) -> None:
         self._handlers[descriptor] = handler
@@ -125,9 +127,9 @@ class Server:
         try:
             with _receive(worker) as request:
                 self._check(request)
-                self._library.learn(request.archive)
+                self._learn(request.archive)
                 self._jobs.add(self._fork(request, worker))
-        except Declined as reason:
+        except DeclinedError as reason:
             with contextlib.suppress(OSError):
                 worker.send(f"no {reason}".encode())
             worker.close()
@@ -135,14 +137,22 @@ class Server:
             _log(traceback.format_exc())
             worker.close()
 
-    def _check(self, request: ForkRequest) -> None:
-        if fingerprint() != self._packages:
+    def _check(self, request: Request) -> None:
+        if installed_packages() != self._packages:
             self._retire()
-            raise Declined("Python packages were installed or removed since the fork server started")
+            raise DeclinedError("Python packages were installed or removed since the fork server started")
         if _startup_variables(request.environment) != self._startup:
-            raise Declined("its environment needs an interpreter of its own")
+            raise DeclinedError("its environment needs an interpreter of its own")
+        if not Path(request.cwd).is_dir():
+            raise DeclinedError("its working directory does not exist")
 
-    def _fork(self, request: ForkRequest, worker: socket.socket) -> Job:
+    def _learn(self, archive: Archive) -> None:
+        signal.alarm(LEARN_LIMIT)
+        self._library.learn(archive)
+        self._models.learn(archive)
+        signal.alarm(0)
+
+    def _fork(self, request: Request, worker: socket.socket) -> Job:
         pid = os.fork()
         if pid == 0:
             try:
@@ -152,9 +162,9 @@ class Server:
                 _log(traceback.format_exc())
             finally:
                 os._exit(1)
-        job = Job(pid, os.pidfd_open(pid), worker)
-        with contextlib.suppress(OSError):  # the fork does the same; the first counts
+        with contextlib.suppress(OSError):  # the fork does the same; the first of the two counts
             os.setpgid(pid, pid)
+        job = Job(pid, os.pidfd_open(pid), worker)
         self._watch(job.process, select.EPOLLIN, functools.partial(self._reap, job))
         self._watch(worker.fileno(), select.EPOLLRDHUP, functools.partial(self._worker_left, job))
         return job
@@ -177,8 +187,8 @@ class Server:
         answer = {"exit": code} if code >= 0 else {"signal": -code}
         with contextlib.suppress(OSError):
             job.worker.send(json.dumps(answer).encode())
-        self._unwatch(job.worker.fileno())
-        self._unwatch(job.process)
+        for descriptor in (job.worker.fileno(), job.process):
+            self._unwatch(descriptor)
         job.worker.close()
         os.close(job.process)
         self._jobs.discard(job)
@@ -210,7 +220,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def _receive(worker: socket.socket):
+def _receive(worker: socket.socket) -> Iterator[Request]:
     """Yield the request that a worker sent; its descriptors are closed afterwards (a fork has copies)."""
     message, descriptors, _flags, _address = socket.recv_fds(worker, 16, 3)
     try:
@@ -218,18 +228,9 @@ def _receive(worker: socket.socket):
             raise ValueError(f"not a request: {message!r} with {len(descriptors)} descriptors")
         content, stdout, stderr = descriptors
         os.lseek(content, 0, os.SEEK_SET)
-        with open(content, "rb", closefd=False) as file:
+        with os.fdopen(content, "rb", closefd=False) as file:
             header, payload = json.loads(file.readline()), file.read()
-        start, end = header["zip"]
-        yield ForkRequest(
-            stdout=stdout,
-            stderr=stderr,
-            payload=payload,
-            archive=Archive(payload[start:end]),
-            environment=header["environment"],
-            cwd=header["cwd"],
-            umask=header["umask"],
-        )
+        yield Request(stdout=stdout, stderr=stderr, payload=payload, **header)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -249,27 +250,22 @@ def _parent(pid: int) -> int | None:
 
 
 def _signal_group(job: Job, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(job.pid, number)
 
 
 def _log(text: str) -> None:
-    print(f"warm server {os.getpid()}: {text}", file=sys.stderr, flush=True)
+    print(f"fork server {os.getpid()}: {text}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> None:
-    """Serve on the descriptors that warm_client.py passes: listener, pidfd of the controller, directory."""
-    listener_fd, controller, directory, controller_pid = map(int, arguments[:4])
-    directory_path, socket_name, services = arguments[4:]
-    listener = socket.socket(fileno=listener_fd)
-    for descriptor in (listener_fd, controller, directory):
+    """Serve with what warm_client.py passes: two descriptors, the controller's pid, the directory, the services."""
+    listener, controller, controller_pid = map(int, arguments[:3])
+    directory, *services = arguments[3:]
+    for descriptor in (listener, controller):
         os.set_inheritable(descriptor, False)
-    server = Server(listener, controller, controller_pid, Library(Path(directory_path)))
-    try:
-        server.serve([name for name in services.split(",") if name])
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(socket_name, dir_fd=directory)
+    server = Server(socket.socket(fileno=listener), controller, controller_pid, Path(directory))
+    server.serve(Models(services))
 
 
 if __name__ == "__main__":

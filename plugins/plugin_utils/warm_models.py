@@ -1,0 +1,103 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""botocore's models in the fork server's memory: what describes a service, no session and no credentials.
+
+A model is read when the first module comes whose own code makes a client of that service. The module would read it
+itself, so nothing waits longer, and those that follow find it.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib
+import re
+import sys
+
+from warm_library import Archive
+
+# How modules name the service they want: client("ec2"), or an attribute of a class that makes the client.
+_CLIENT = re.compile(rb"""(?:\bclient\(\s*|\bservice = )["']([a-z0-9-]+)["']""")
+# The code that is a module's own: itself, and what its collection has for it alone.
+_OWN_CODE = re.compile(r"\.plugins\.modules\.|^ansible_collections\.mlops\.metaflow\.plugins\.module_utils\.")
+# What a client imports when it is made, and an operation when it is called.
+_LATE_IMPORTS = (
+    "boto3.dynamodb.transform",
+    "boto3.ec2.createtags",
+    "boto3.ec2.deletetags",
+    "boto3.s3.inject",
+    "botocore.client",
+    "botocore.httpsession",
+    "botocore.paginate",
+    "botocore.retries.adaptive",
+    "botocore.retries.standard",
+    "botocore.signers",
+    "botocore.waiter",
+)
+_COMMON_DATA = ("endpoints", "sdk-default-configuration", "partitions", "_retry")
+
+
+class Models:
+    """The models in memory, of the services that are allowed to be there."""
+
+    def __init__(self, services: list[str]) -> None:
+        """services: names of botocore's; each costs memory, ec2's most."""
+        self._wanted = set(services)
+        self._scanned: set[tuple[str, int, int]] = set()
+        self._loader = None
+
+    def learn(self, archive: Archive) -> None:
+        """Read the models of the services that the archive's module makes clients of."""
+        if "boto3" not in sys.modules:
+            return
+        if self._loader is None:
+            self._loader = _prepare()
+            self._wanted &= set(self._loader.list_available_services("service-2"))
+        for service in self._named(archive) & self._wanted:
+            _read(self._loader, service)
+            self._wanted.discard(service)
+            gc.freeze()
+
+    def _named(self, archive: Archive) -> set[str]:
+        own = {(name, *source) for name, source in archive.modules.items() if _OWN_CODE.search(name)}
+        new = own - self._scanned
+        self._scanned |= new
+        return {service.decode() for name, *_ in new for service in _CLIENT.findall(archive.source(name))}
+
+
+def _prepare():
+    """Import what clients import late, share the loaders' cache, return a loader that holds what all services need."""
+    for name in _LATE_IMPORTS:
+        importlib.import_module(name)
+    loaders = importlib.import_module("botocore.loaders")
+    _share_cache(loaders)
+    loader = loaders.create_loader()
+    for name in _COMMON_DATA:
+        loader.load_data_with_path(name)
+    return loader
+
+
+def _read(loader, service: str) -> None:
+    """Read what a client, its paginators and its waiters need, asked for as botocore does, for equal cache keys."""
+    loader.load_service_model(service, "service-2", api_version=None)
+    loader.load_service_model(service, "endpoint-rule-set-1", api_version=None)
+    version = loader.determine_latest_version(service, "service-2")
+    for kind in ("paginators-1", "waiters-2"):
+        if service in loader.list_available_services(kind):
+            loader.load_service_model(service, kind, version)
+
+
+def _share_cache(loaders) -> None:
+    """Let all loaders that search the same directories in the same way share what was read.
+
+    botocore gives every session a loader of its own with an empty cache. The data is read-only, and a fork has a copy.
+    """
+    caches: dict[tuple[object, ...], dict] = {}
+    original = loaders.Loader.__init__
+
+    @functools.wraps(original)
+    def init(self, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)
+        self._cache = caches.setdefault((*self.search_paths, *self.extras_types), {})
+
+    loaders.Loader.__init__ = init
