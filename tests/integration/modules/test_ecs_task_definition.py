@@ -203,8 +203,7 @@ def test_a_family_whose_name_begins_alike_is_left_alone(run_module, converge, ec
     ],
     ids=["keep nothing", "unknown key", "no number", "no containers"],
 )
-@pytest.mark.parametrize("check", [True, False])
-def test_bad_input_is_named_and_nothing_touched(run_module, emulator, args, message, check):
-    result = run_module(MODULE, args, check=check, fails=True)
-    assert message in result["msg"]
+def test_bad_input_is_named_and_nothing_touched(run_module, emulator, args, message):
+    for check in (True, False):
+        assert message in run_module(MODULE, args, check=check, fails=True)["msg"]
     assert emulator.mutations() == []
