@@ -87,6 +87,7 @@ def dependencies() -> None:
             _check_disabled(environment)
             if any(environment in queue.environments for queue in self._job_queues.values()):
                 raise ClientException("Cannot delete, found existing JobQueue relationship")
+            self.tagger.delete_all_tags_for_resource(environment.arn)
         original(self, compute_environment_name)
 
     @wrap(models.BatchBackend, "delete_job_queue")
@@ -94,6 +95,7 @@ def dependencies() -> None:
         queue = self.get_job_queue(queue_name)
         if queue:
             _check_disabled(queue)
+            self.tagger.delete_all_tags_for_resource(queue.arn)
         original(self, queue_name)
 
 
