@@ -20,10 +20,10 @@ MOCK_STATUS = "200"
 
 #: One line a request, without a secret: apiKeyId is a name, apiKey would be the key itself.
 ACCESS_LOG_FORMAT = (
-    '{"requestId":"$context.requestId","ip":"$context.identity.sourceIp","time":"$context.requestTime",'
-    '"method":"$context.httpMethod","path":"$context.path","status":"$context.status",'
-    '"apiKeyId":"$context.identity.apiKeyId","caller":"$context.identity.caller",'
-    '"latency":"$context.responseLatency","error":"$context.error.message"}'
+    '{"requestId": "$context.requestId", "ip": "$context.identity.sourceIp", "time": "$context.requestTime", '
+    '"method": "$context.httpMethod", "path": "$context.path", "status": "$context.status", '
+    '"apiKeyId": "$context.identity.apiKeyId", "caller": "$context.identity.caller", '
+    '"latency": "$context.responseLatency", "error": "$context.error.message"}'
 )
 
 #: The settings of all methods of a stage: our option, AWS's key, AWS's path in a patch.

@@ -139,10 +139,10 @@ options:
         description: Format of the access log; one line, with C($context.requestId). Nothing in the default is secret.
         type: str
         default: >-
-          {"requestId":"$context.requestId","ip":"$context.identity.sourceIp","time":"$context.requestTime",
-          "method":"$context.httpMethod","path":"$context.path","status":"$context.status",
-          "apiKeyId":"$context.identity.apiKeyId","caller":"$context.identity.caller",
-          "latency":"$context.responseLatency","error":"$context.error.message"}
+          {"requestId": "$context.requestId", "ip": "$context.identity.sourceIp", "time": "$context.requestTime",
+          "method": "$context.httpMethod", "path": "$context.path", "status": "$context.status",
+          "apiKeyId": "$context.identity.apiKeyId", "caller": "$context.identity.caller",
+          "latency": "$context.responseLatency", "error": "$context.error.message"}
       logging_level:
         description: Which events of its own API Gateway logs.
         type: str
