@@ -19,6 +19,7 @@ from pathlib import Path
 import botocore.session
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from steps import Module
 
 COLLECTIONS = Path(__file__).parents[3] / "collections"
 
@@ -77,27 +78,14 @@ def run_module(aws_environment):
 
 @pytest.fixture
 def converge(run_module, emulator):
-    """Return ``converge(fqcn, args)``: four of amazon.aws's twelve steps, for a change that ``args`` ask for.
+    """Return ``converge(fqcn, args)``, which takes the four steps of ``steps.Module.change``.
 
-    In check mode, for real, and both again: a checked and a repeated run call nothing that can change the account, the
-    first two report the same difference. Returns ``(predicted, made)``, the results of the first two.
+    It returns ``(predicted, made)``: the results of a run in check mode and of the real one.
     """
 
-    def run(fqcn, args, check, changes):
-        emulator.request("POST", "/_emulator/calls/reset")
-        result = run_module(fqcn, args, check=check)
-        mutations = emulator.mutations()
-        assert result["changed"] == changes, result
-        assert bool(mutations) == (changes and not check), mutations
-        assert ("diff" in result) == changes
-        return result
-
     def converge(fqcn, args):
-        predicted = run(fqcn, args, check=True, changes=True)
-        made = run(fqcn, args, check=False, changes=True)
-        assert predicted["diff"] == made["diff"]
-        run(fqcn, args, check=True, changes=False)
-        run(fqcn, args, check=False, changes=False)
-        return predicted, made
+        module = Module(run_module, emulator, fqcn.rsplit(".", 1)[1])
+        predicted = module.run(args, check=True)
+        return predicted, module.change(args)
 
     return converge
