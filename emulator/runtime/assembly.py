@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from . import apigateway, database, ecs, images, targets
+from . import apigateway, batch, database, ecs, images, targets
 from .containers import Host
 from .database import Databases
 from .forward import Forwarder
@@ -25,6 +25,7 @@ class Runtime:
         self.host = Host(state_dir, endpoint, self.databases)
         images.install_programs(state_dir)
         self.scheduler = ecs.install(self.host)
+        self.batch = batch.install(self.host)
         targets.install(self.scheduler.checker)
         apigateway.install()
         database.install(self.databases)
@@ -36,6 +37,7 @@ class Runtime:
     def reset(self) -> None:
         """End everything that runs and forget it."""
         self.scheduler.reset()
+        self.batch.reset()
         self._end_tasks()
         for _, backend in backends("rds"):
             for instance in backend.databases.values():
@@ -56,3 +58,4 @@ class Runtime:
         """End everything that runs, for good."""
         self.reset()
         self.scheduler.stop()
+        self.batch.stop()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import credentials, images, logs, secrets
+from . import credentials, images, logs, metadata, secrets
 from .database import Databases
 from .errors import CannotStartContainerError
 from .images import Image
@@ -13,6 +13,7 @@ from .network import LOOPBACK, Peer
 from .place import Place
 from .processes import CannotStart, LocalProcess, container_path
 
+NOT_PROXIED = "127.0.0.1,localhost,169.254.169.254"
 LOCAL_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)")
 
 
@@ -109,7 +110,11 @@ class Container:
 
     @property
     def _directory(self) -> Path:
-        return self._host.state_dir / "containers" / f"{self.identity.task_id}-{self.definition.name}"
+        return self._host.state_dir / "containers" / self._name
+
+    @property
+    def _name(self) -> str:
+        return f"{self.identity.task_id}-{self.definition.name}"
 
     def _local_process(
         self, command: Sequence[str], directory: Path, on_line: logs.Sink, on_exit: Callable[[int], None]
@@ -135,6 +140,10 @@ class Container:
             "AWS_REGION": place.region,
             "AWS_DEFAULT_REGION": place.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "ECS_CONTAINER_METADATA_URI_V4": self._host.endpoint + metadata.publish(self._name, self._metadata()),
+            # Names inside the account, such as a load balancer's, are resolved by the emulator.
+            "http_proxy": self._host.endpoint,
+            "no_proxy": NOT_PROXIED,
         }
         if self.identity.task_role:
             self._session = credentials.open_session(place, self.identity.task_role, self.identity.task_id)
@@ -143,6 +152,19 @@ class Container:
         if image.needs_database:
             environment |= self._host.databases.environment(place, given, self.identity.peer)
         return environment | self._map_ports(image, given) | image.environment
+
+    def _metadata(self) -> dict[str, object]:
+        """What the container can learn of itself."""
+        options = {**(self.definition.log_options or {}), "awslogs-stream": self.definition.log_stream}
+        options.setdefault("awslogs-region", self.identity.place.region)
+        return {
+            "DockerId": self._name,
+            "Name": self.definition.name,
+            "Image": self.definition.image,
+            "KnownStatus": "RUNNING",
+            "LogDriver": "awslogs",
+            "LogOptions": options,
+        }
 
     def _map_ports(self, image: Image, given: Mapping[str, str]) -> dict[str, str]:
         """Choose a free local port for each one that the program listens on."""
@@ -160,5 +182,6 @@ class Container:
         on_exit(code)
 
     def _close_session(self) -> None:
+        metadata.withdraw(self._name)
         if self._session:
             credentials.close_session(self._session)

@@ -88,7 +88,17 @@ class Forwarder:
             return self._stage(request, found[1], stage, "/" + "".join(rest))
         if found := BALANCER_HOST.fullmatch(host):
             return self._balancer(request, loadbalancing.by_dns_name(found[1]), int(found[2] or 80), request.path)
+        if request.environ.get("REQUEST_URI", "").startswith("http://"):
+            return self._elsewhere(request)
         return None
+
+    def _elsewhere(self, request: Request) -> Response:
+        """Pass on a request for the world outside, for which a container uses the emulator as its proxy."""
+        try:
+            headers = _end_to_end(request.headers.items())
+            return self._send(Outgoing(request.method, request.url, headers, request.get_data(), BALANCER_TIMEOUT))
+        except urllib3.exceptions.HTTPError as error:
+            return _json(502, {"message": str(error)})
 
     def _stage(self, request: Request, api_id: str, stage_name: str, path: str) -> Response:
         """Check and forward a request to a stage as API Gateway does."""

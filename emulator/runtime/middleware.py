@@ -1,6 +1,7 @@
 """The paths that are not AWS's API: credentials for tasks, and the control of databases for tests.
 
 /_runtime/credentials/{token}        GET: the credentials of a task role, as the SDKs fetch them on ECS
+/_runtime/metadata/{container}       GET: the task metadata endpoint
 /_runtime/databases/{instance id}    POST {"schema_version": …}: what a fresh database of the instance begins with
 """
 
@@ -12,7 +13,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from . import credentials
+from . import credentials, metadata
 from .database import Databases
 
 
@@ -25,6 +26,7 @@ class Middleware:
         self._routes = Map(
             [
                 Rule(f"{credentials.ROUTE}<token>", methods=["GET"], endpoint=self._credentials),
+                Rule(f"{metadata.ROUTE}<container>", methods=["GET"], endpoint=self._metadata),
                 Rule("/_runtime/databases/<instance>", methods=["POST"], endpoint=self._database),
             ],
             strict_slashes=False,
@@ -43,6 +45,12 @@ class Middleware:
 
     def _credentials(self, request: Request, token: str) -> Response:
         found = credentials.fetch(credentials.ROUTE + token)
+        if found is None:
+            raise NotFound
+        return _json(found)
+
+    def _metadata(self, request: Request, container: str) -> Response:
+        found = metadata.read(container)
         if found is None:
             raise NotFound
         return _json(found)
