@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import dataclasses
 import functools
+import importlib.machinery
 import json
 import os
 import signal
@@ -18,6 +20,15 @@ import types
 from typing import NoReturn
 
 from warm_library import Archive, Library
+
+# What an interpreter gives the program that it reads from stdin, besides the name.
+_MAIN_ATTRIBUTES = {
+    "__annotations__": {},
+    "__builtins__": builtins,
+    "__cached__": None,
+    "__file__": "<stdin>",
+    "__loader__": importlib.machinery.BuiltinImporter,
+}
 
 
 @dataclasses.dataclass
@@ -84,9 +95,8 @@ def _replace_standard_streams(request: Request) -> None:
 
 def run_program(source: bytes, names: dict[str, str]) -> int:
     """Run a program as `python < program` does, to the end of the interpreter, and return its exit code."""
-    main = types.ModuleType("__main__")
-    vars(main).update(names)
-    sys.modules["__main__"] = main
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    vars(main).update(_MAIN_ATTRIBUTES, **names)
     interrupted = False
     code = 0
     try:
@@ -96,8 +106,9 @@ def run_program(source: bytes, names: dict[str, str]) -> int:
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         code = 1
-        frames = error.__traceback__
-        sys.excepthook(type(error), error, frames.tb_next if frames else None)
+        own_frame = error.__traceback__
+        error.__traceback__ = own_frame.tb_next
+        sys.excepthook(type(error), error, error.__traceback__)
     code = _finalize(code)
     if interrupted:  # as the interpreter does, so that whoever waits sees the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -226,10 +226,10 @@ def _receive(worker: socket.socket) -> Iterator[Request]:
     try:
         if message != b"run" or len(descriptors) != 3:
             raise ValueError(f"not a request: {message!r} with {len(descriptors)} descriptors")
-        content, stdout, stderr = descriptors
-        os.lseek(content, 0, os.SEEK_SET)
-        with os.fdopen(content, "rb", closefd=False) as file:
-            header, payload = json.loads(file.readline()), file.read()
+        with os.fdopen(descriptors.pop(0), "rb") as content:
+            content.seek(0)
+            header, payload = json.loads(content.readline()), content.read()
+        stdout, stderr = descriptors
         yield Request(stdout=stdout, stderr=stderr, payload=payload, **header)
     finally:
         for descriptor in descriptors:
