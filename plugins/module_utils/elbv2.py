@@ -13,6 +13,7 @@ from functools import partial
 with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     from botocore.exceptions import ClientError
 
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
@@ -125,8 +126,10 @@ def find(client, name):
         return None
 
 
+# A target group may go between the call that lists it and the one that reads its tags.
+@AWSRetry.jittered_backoff(retries=5, catch_extra_error_codes=["TargetGroupNotFound"])
 def look(client, name):
-    """Read a load balancer, and the target groups of the account, for those of its own are told by their tags.
+    """Read a load balancer, and all target groups of the account: those of its own are told by their tags.
 
     :returns: ``described`` and ``live`` (None where there is no load balancer), and ``groups``: name -> AWS's
         description, with the tags as a map below ``tags``.

@@ -260,7 +260,7 @@ class Table(AwsResource):
                 AttributeDefinitions=[{"AttributeName": k["Name"], "AttributeType": k["Type"]} for k, _ in keys],
                 KeySchema=[{"AttributeName": key["Name"], "KeyType": kind} for key, kind in keys],
                 BillingMode=desired["BillingMode"],
-                SSESpecification=encryption(desired["KmsKey"]),
+                **({"SSESpecification": encryption(desired["KmsKey"])} if desired["KmsKey"] else {}),
                 DeletionProtectionEnabled=desired.get("DeletionProtection", False),
                 Tags=ansible_dict_to_boto3_tag_list(desired["tags"] or {}),
             )

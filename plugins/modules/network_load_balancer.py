@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
 # In place of community.aws.elb_network_lb and community.aws.elb_target_group (10.0), which have neither check mode (the
-# task is skipped, and the next one finds no ARN) nor diff. The first can't set security groups, can't add a subnet, and
-# doesn't notice another scheme; the second tags a target group after it has made it, deregisters the targets that ECS
-# has registered unless modify_targets=false, and can't remove what is no longer declared.
+# task is skipped, and the next one finds no ARN) nor diff. The first knows no security groups, can't change subnets and
+# doesn't notice another scheme; the second tags a target group after it has made it, and deregisters the targets that
+# ECS has registered unless modify_targets=false. Neither knows which target groups belong to the load balancer.
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ options:
     default: internal
     type: str
   subnets:
-    description: Ids of its subnets, one per availability zone. AWS adds subnets in place, and can't remove one.
+    description: Ids of its subnets, one per availability zone. Needed for O(state=present).
     type: list
     elements: str
   security_groups:
@@ -235,6 +235,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 
 from ansible_collections.amazon.aws.plugins.module_utils.iam import get_aws_account_info
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.mlops.metaflow.plugins.module_utils import diff, elbv2
 from ansible_collections.mlops.metaflow.plugins.module_utils.elbv2 import pairs
 from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
@@ -343,8 +344,6 @@ class NetworkLoadBalancer(AwsResource):
             return
         if "Scheme" in changes:
             raise Failed(f"AWS can't change its scheme ({live['Scheme']}). Delete it first, or choose another name.")
-        if lost := set(live["Subnets"]) - set(desired["Subnets"]):
-            raise Failed(f"AWS can't take a subnet away ({', '.join(sorted(lost))}). Delete it first.")
         if bool(live["SecurityGroups"]) != bool(desired["SecurityGroups"]):
             raise Failed("AWS can't add the first security group, nor remove the last. Delete it first.")
 
@@ -411,7 +410,12 @@ class NetworkLoadBalancer(AwsResource):
         for port in live["Listeners"].keys() - desired["Listeners"].keys():
             self.client.delete_listener(ListenerArn=live["ListenerArns"][port])
         for name in live["TargetGroups"].keys() - desired["TargetGroups"].keys():
-            self.client.delete_target_group(TargetGroupArn=live["TargetGroupArns"][name])
+            self._delete_target_group(live["TargetGroupArns"][name])
+
+    # AWS says so for some seconds after the listener, or the load balancer, is gone.
+    @AWSRetry.jittered_backoff(catch_extra_error_codes=["ResourceInUse"])
+    def _delete_target_group(self, arn):
+        self.client.delete_target_group(TargetGroupArn=arn)
 
     def _write_tags_of(self, arn, to_set, to_unset):
         if to_unset:
@@ -431,7 +435,7 @@ class NetworkLoadBalancer(AwsResource):
         if arn := live.get("Arn"):
             self._delete_balancer(arn, live)
         for group_arn in live["TargetGroupArns"].values():
-            self.client.delete_target_group(TargetGroupArn=group_arn)
+            self._delete_target_group(group_arn)
 
     def _delete_balancer(self, arn, live):
         if live["Attributes"]["deletion_protection.enabled"] == "true":

@@ -57,23 +57,25 @@ class Module:
         assert not real[key] or predicted[key].keys() <= real[key].keys(), predicted[key].keys() - real[key].keys()
         return real
 
-    def survives_kills(self, args: dict[str, Any], state: Callable[[], Any]) -> None:
+    def survives_kills(self, prepare: Callable[[], dict[str, Any]], state: Callable[[], Any]) -> None:
         """Kill a run after its first, second … changing call, and run again: the end is that of a run left alone.
 
-        ``state`` must return what there is without random ids; the account is emptied between the runs.
+        :param prepare: makes in the empty account what the module builds on, and returns its arguments.
+        :param state: returns what there is then, without random ids.
         """
         self.emulator.reset()
-        self.run_module(self.name, args)
+        self.run_module(self.name, prepare())
         expected = state()
         for calls in range(1, 50):
             self.emulator.reset()
+            args = prepare()
             with killed_after(calls) as kill, suppress(Killed):
                 self.run_module(self.name, args)
             if not kill["done"]:
                 assert calls > 1
                 return
             self.run_module(self.name, args)
-            assert state() == expected, f"killed after {calls} changing calls"
+            assert state() == expected, f"killed after {calls} changing calls: {state()}"
             self.run(args, changes=False)
         raise AssertionError("the module makes 50 changing calls and more")
 
