@@ -13,8 +13,8 @@ from typing import Any
 
 from .place import Place
 
-Context = Mapping[str, str]
-"""Condition keys and their values in the request."""
+Context = Mapping[str, str | list[str]]
+"""Condition keys and their values in the request; a list where the key has several (kms:ResourceAliases)."""
 
 
 def allows(documents: Iterable[Any], action: str, resource: str, context: Context | None = None) -> bool:
@@ -96,9 +96,12 @@ def _conditions(conditions: Mapping[str, Mapping[str, Any]], context: Context) -
     )
 
 
-def _condition(operator: str, actual: str | None, expected: list[str]) -> bool:
-    """One condition; a key that the request lacks satisfies only negated operators, IfExists and Null."""
-    name = operator.split(":")[-1]
+def _condition(operator: str, actual: str | list[str] | None, expected: list[str]) -> bool:
+    """One condition; a key that the request lacks satisfies only negated operators, IfExists, Null and ForAllValues."""
+    quantifier, _, name = operator.rpartition(":")
+    if quantifier:
+        matches = [_condition(name, value, expected) for value in _list(actual or [])]
+        return all(matches) if quantifier == "ForAllValues" else any(matches)
     if name == "Null":
         return (actual is None) == (expected[0].lower() == "true")
     optional, name = name.endswith("IfExists"), name.removesuffix("IfExists")

@@ -5,13 +5,12 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initializat
 """
 
 import json
-from collections.abc import Mapping
 
 from moto.core.exceptions import JsonRESTError
 
 from .errors import ResourceInitializationError
 from .place import Place
-from .policies import allows, role_documents
+from .policies import Context, allows, role_documents
 
 PULL = "unable to pull secrets or registry auth: execution resource retrieval failed: "
 
@@ -76,7 +75,7 @@ def _parameter(place: Place, value_from: str, role: str) -> str:
     return parameter.response_object(decrypt=True)["Value"]
 
 
-def _check(place: Place, role: str, action: str, resource: str, context: Mapping[str, str], failed: str) -> None:
+def _check(place: Place, role: str, action: str, resource: str, context: Context, failed: str) -> None:
     """Raise unless the role's own policies allow the action."""
     if not allows(role_documents(place, role), action, resource, context):
         raise ResourceInitializationError(
@@ -91,7 +90,11 @@ def _check_key(place: Place, role: str, key_id: str | None, service: str, failed
     if not key_id or key_id.startswith("alias/aws/"):
         return
     key = place.backend("kms").describe_key(key_id)
-    context = {"kms:ViaService": f"{service}.{place.region}.amazonaws.com", "kms:CallerAccount": place.account}
+    context = {
+        "kms:ViaService": f"{service}.{place.region}.amazonaws.com",
+        "kms:CallerAccount": place.account,
+        "kms:ResourceAliases": sorted(key.aliases),
+    }
     _check(place, role, "kms:Decrypt", key.arn, context, failed)
 
 

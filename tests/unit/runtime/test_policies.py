@@ -56,6 +56,12 @@ def test_statements(statements, expected):
         ({"Null": {"aws:TokenIssueTime": "true"}}, {}, True),
         ({"Bool": {"aws:SecureTransport": False}}, {"aws:SecureTransport": "false"}, True),
         ({"Bool": {"aws:SecureTransport": "false"}}, {"aws:SecureTransport": "true"}, False),
+        ({"ForAnyValue:StringEquals": {"a:b": "x"}}, {"a:b": ["y", "x"]}, True),
+        ({"ForAnyValue:StringEquals": {"a:b": "x"}}, {"a:b": ["y"]}, False),
+        ({"ForAnyValue:StringEquals": {"a:b": "x"}}, {}, False),
+        ({"ForAllValues:StringEquals": {"a:b": ["x", "y"]}}, {"a:b": ["y", "x"]}, True),
+        ({"ForAllValues:StringEquals": {"a:b": "x"}}, {"a:b": ["y", "x"]}, False),
+        ({"ForAllValues:StringEquals": {"a:b": "x"}}, {}, True),
     ],
 )
 def test_conditions(condition, context, expected):
