@@ -13,7 +13,7 @@ from .network import LOOPBACK, Peer
 from .place import Place
 from .processes import CannotStart, LocalProcess, container_path
 
-NOT_PROXIED = "127.0.0.1,localhost,169.254.169.254"
+NOT_PROXIED = "127.0.0.1,localhost"
 LOCAL_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)")
 
 

@@ -93,7 +93,12 @@ class Forwarder:
         return None
 
     def _elsewhere(self, request: Request) -> Response:
-        """Pass on a request for the world outside, for which a container uses the emulator as its proxy."""
+        """Pass on a request for the world outside, for which a container uses the emulator as its proxy.
+
+        Link-local addresses are the machine's own services, which containers do not reach (a hop limit of 1).
+        """
+        if request.host.startswith("169.254."):
+            return _json(502, {"message": f"{request.host} is not reachable from a container"})
         try:
             headers = _end_to_end(request.headers.items())
             return self._send(Outgoing(request.method, request.url, headers, request.get_data(), BALANCER_TIMEOUT))

@@ -5,87 +5,8 @@ import time
 
 import pytest
 from botocore.exceptions import ClientError
-from runtime_account import PYTHON_IMAGE, wait_for
-
-DONE = ("SUCCEEDED", "FAILED")
-
-
-class Batch:
-    """A compute environment, a queue and a role in the shared account."""
-
-    def __init__(self, account):
-        self.account = account
-        self.client = account.emulator.client("batch")
-        self.role = account.role("job", "ecs-tasks.amazonaws.com")
-        account.role("instance", "ec2.amazonaws.com")
-        account.iam.create_instance_profile(InstanceProfileName="instance")
-        account.iam.add_role_to_instance_profile(InstanceProfileName="instance", RoleName="instance")
-        self.service_role = account.role("batch", "batch.amazonaws.com")
-        self.environment = self.compute_environment(
-            "ec2", type="EC2", instanceTypes=["m5.large", "c5"], instanceRole="instance"
-        )
-        self.queue("queue", self.environment)
-
-    def compute_environment(self, name, **resources):
-        settings = {
-            "maxvCpus": 8,
-            "minvCpus": 0,
-            "subnets": self.account.subnets,
-            "securityGroupIds": [self.account.group],
-        }
-        if "FARGATE" in resources["type"]:
-            del settings["minvCpus"]
-        return self.client.create_compute_environment(
-            computeEnvironmentName=name,
-            type="MANAGED",
-            state="ENABLED",
-            computeResources=settings | resources,
-            serviceRole=self.service_role,
-        )["computeEnvironmentArn"]
-
-    def queue(self, name, *environments, priority=1):
-        order = [{"order": number, "computeEnvironment": arn} for number, arn in enumerate(environments, 1)]
-        self.client.create_job_queue(
-            jobQueueName=name, state="ENABLED", priority=priority, computeEnvironmentOrder=order
-        )
-
-    def submit(
-        self, *command, name="job", queue="queue", vcpus="1", memory="128", image=PYTHON_IMAGE, options=None, **more
-    ):
-        """Submit a job with a definition of its own; its id."""
-        resources = [{"type": "VCPU", "value": vcpus}, {"type": "MEMORY", "value": memory}]
-        properties = {
-            "image": image,
-            "command": list(command),
-            "resourceRequirements": resources,
-            "jobRoleArn": self.role,
-        } | (options or {})
-        definition = self.client.register_job_definition(
-            jobDefinitionName="fargate" if "platforms" in more else "ec2",
-            type="container",
-            containerProperties=properties,
-            **({"platformCapabilities": more.pop("platforms")} if "platforms" in more else {}),
-        )["jobDefinitionArn"]
-        return self.client.submit_job(jobName=name, jobQueue=queue, jobDefinition=definition, **more)["jobId"]
-
-    def job(self, job_id):
-        return self.client.describe_jobs(jobs=[job_id])["jobs"][0]
-
-    def reached(self, job_id, *states):
-        return wait_for(lambda: (job := self.job(job_id))["status"] in states and job)
-
-    def done(self, job_id):
-        return self.reached(job_id, *DONE)
-
-    def log(self, job):
-        stream = job["container"]["logStreamName"]
-        events = self.account.logs.get_log_events(
-            logGroupName="/aws/batch/job", logStreamName=stream, startFromHead=True
-        )
-        return [event["message"] for event in events["events"]]
-
-    def states(self, status):
-        return [job["jobId"] for job in self.client.list_jobs(jobQueue="queue", jobStatus=status)["jobSummaryList"]]
+from runtime_account import wait_for
+from runtime_stack import Batch
 
 
 @pytest.fixture(scope="module")

@@ -4,66 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from runtime_account import METADATA_IMAGE
+from runtime_stack import HOST, Database
 
-SHOW = 'echo $EMULATOR_DATABASE_PATH; echo "$EMULATOR_DATABASE_ERROR"; echo $EMULATOR_SCHEMA_VERSION'
-HOST = "db.aaaaaaaaaa.us-east-1.rds.amazonaws.com"
 SERVER = f'connection to server at "{HOST}", port 5432 failed: '
-
-
-class Database:
-    """An RDS instance and the settings that open it."""
-
-    def __init__(self, account):
-        self.account = account
-        versions = account.rds.describe_db_engine_versions(Engine="postgres")["DBEngineVersions"]
-        newest = max(versions, key=lambda version: [int(part) for part in version["EngineVersion"].split(".")])
-        self.version, family = newest["EngineVersion"], newest["DBParameterGroupFamily"]
-        self.group = account.security_group("database", 5432, "10.20.0.0/24")
-        account.rds.create_db_subnet_group(
-            DBSubnetGroupName="db", DBSubnetGroupDescription="db", SubnetIds=account.subnets
-        )
-        account.rds.create_db_parameter_group(
-            DBParameterGroupName="pg", DBParameterGroupFamily=family, Description="pg"
-        )
-        self.create("db", MasterUserPassword="right-password")
-
-    def create(self, name, **options):
-        return self.account.rds.create_db_instance(
-            DBInstanceIdentifier=name,
-            DBInstanceClass="db.t4g.micro",
-            Engine="postgres",
-            EngineVersion=self.version,
-            DBName="metaflow",
-            MasterUsername="metaflow",
-            AllocatedStorage=20,
-            DBSubnetGroupName="db",
-            DBParameterGroupName="pg",
-            VpcSecurityGroupIds=[self.group],
-            **options,
-        )["DBInstance"]
-
-    def try_settings(self, **settings):
-        """Run a task with these settings; (path, error, schema version)."""
-        given = {
-            "HOST": HOST,
-            "PORT": "5432",
-            "USER": "metaflow",
-            "PSWD": "right-password",
-            "NAME": "metaflow",
-            "SSL_MODE": "require",
-        }
-        variables = {f"MF_METADATA_DB_{name}": value for name, value in (given | settings).items() if value}
-        container = self.account.container("sh", "-c", SHOW, image=METADATA_IMAGE, variables=variables)
-        arn = self.account.run(self.account.define(container))
-        self.account.stopped(arn)
-        lines = self.account.log_of(arn)
-        path = lines.pop(0) if lines and lines[0].endswith(".sqlite") else None
-        version = lines.pop() if path and lines else None
-        return path, "\n".join(lines), version
-
-    def resource_id(self, name="db"):
-        return self.account.rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]["DbiResourceId"]
 
 
 @pytest.fixture(scope="module")

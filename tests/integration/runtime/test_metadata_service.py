@@ -5,43 +5,15 @@ import urllib.error
 import urllib.request
 
 import pytest
-from runtime_account import METADATA_IMAGE, wait_for
-from test_database import HOST, Database
+from runtime_account import wait_for
+from runtime_stack import start_metadata_service
 
 
 @pytest.fixture(scope="module")
 def service(shared_account):
-    account = shared_account
-    Database(account)
-    secret = account.secrets.create_secret(Name="db", SecretString=json.dumps({"password": "right-password"}))["ARN"]
-    account.allow("execution", ["secretsmanager:GetSecretValue"], secret)
-    account.emulator.request("POST", "/_runtime/databases/db", {"schema_version": "20220503175500"})
-    settings = {"HOST": HOST, "PORT": "5432", "USER": "metaflow", "NAME": "metaflow", "SSL_MODE": "require"}
-    container = account.container(
-        image=METADATA_IMAGE,
-        variables={f"MF_METADATA_DB_{name}": value for name, value in settings.items()}
-        | {"MF_METADATA_HOST": "0.0.0.0"},
-        secrets=[{"name": "MF_METADATA_DB_PSWD", "valueFrom": f"{secret}:password::"}],
-        portMappings=[{"containerPort": 8080}, {"containerPort": 8082}],
-    )
-    del container["command"]
-    groups = [account.load_balancer("api", 80), account.load_balancer("migration", 8082, target_port=8082)]
-    balancers = [
-        {"targetGroupArn": group, "containerName": "main", "containerPort": port}
-        for group, port in zip(groups, (8080, 8082), strict=True)
-    ]
-    account.ecs.create_service(
-        cluster="test",
-        serviceName="app",
-        taskDefinition=account.define(container),
-        desiredCount=1,
-        launchType="FARGATE",
-        networkConfiguration=account.network,
-        loadBalancers=balancers,
-    )
-    account.stable()
-    yield account
-    account.tidy()
+    start_metadata_service(shared_account, schema_version="20220503175500")
+    yield shared_account
+    shared_account.tidy()
 
 
 def call(account, method, path):

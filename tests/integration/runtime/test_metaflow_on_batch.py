@@ -1,0 +1,105 @@
+"""Real flows, run by the installed Metaflow on the emulated account: on Batch, and as a state machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runtime_stack import Batch, start_metadata_service
+
+FLOWS = Path(__file__).with_name("flows")
+
+
+class Metaflow:
+    """A client configuration for the shared account, and what it runs."""
+
+    def __init__(self, account, home):
+        self.account = account
+        self.home = home
+        start_metadata_service(account)
+        self.batch = Batch(account)
+        account.allow("job", ["s3:*"], "*")
+        account.emulator.client("s3").create_bucket(Bucket="flows")
+        account.emulator.client("dynamodb").create_table(
+            TableName="splits",
+            KeySchema=[{"AttributeName": "pathspec", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pathspec", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        balancer = account.elb.describe_load_balancers(Names=["api"])["LoadBalancers"][0]
+        endpoint = account.emulator.endpoint
+        config = {
+            "DEFAULT_DATASTORE": "s3",
+            "DATASTORE_SYSROOT_S3": "s3://flows/metaflow",
+            "S3_ENDPOINT_URL": endpoint,
+            "DEFAULT_METADATA": "service",
+            "SERVICE_URL": f"{endpoint}/loadbalancers/api/80",
+            "SERVICE_INTERNAL_URL": f"http://{balancer['DNSName']}",
+            "BATCH_JOB_QUEUE": "queue",
+            "ECS_S3_ACCESS_IAM_ROLE": self.batch.role,
+            "SFN_IAM_ROLE": account.role("states", "states.amazonaws.com"),
+            "EVENTS_SFN_ACCESS_IAM_ROLE": account.role("events", "events.amazonaws.com"),
+            "SFN_DYNAMO_DB_TABLE": "splits",
+        }
+        (home / "config.json").write_text(json.dumps({f"METAFLOW_{name}": value for name, value in config.items()}))
+
+    def command(self, *arguments):
+        """Start a command of Metaflow's environment."""
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "METAFLOW_HOME": str(self.home),
+            "METAFLOW_USER": "tester",
+            "AWS_ENDPOINT_URL": self.account.emulator.endpoint,
+        } | keys
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def flow(self, *arguments, name="shapes.py"):
+        """Run a command of a flow; its output."""
+        done = self.command(str(FLOWS / name), "--no-pylint", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def read(self, expression):
+        """Evaluate an expression with Metaflow's client API; its JSON value."""
+        code = f"import json; from metaflow import *; namespace(None); print(json.dumps({expression}))"
+        done = self.command("-c", code)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def metaflow(shared_account, tmp_path_factory):
+    yield Metaflow(shared_account, tmp_path_factory.mktemp("home"))
+    shared_account.tidy()
+
+
+def test_a_flow_runs_with_batch(metaflow):
+    output = metaflow.flow("run", "--with", "batch:cpu=1,memory=512", "--width", "2")
+    assert "hello from start" in output, "the log of the job is streamed to the client"
+    assert "Task is starting" in output
+    run = "Flow('ShapesFlow').latest_run"
+    assert metaflow.read(f"[{run}.successful, {run}.data.sum, {run}.data.sides, {run}.data.attempts]") == [
+        True,
+        1,
+        ["left", "right"],
+        [0, 1],
+    ]
+    job_id = metaflow.read(f"{run}.data.job")
+    job = metaflow.batch.job(job_id)
+    assert job["jobName"].startswith("tester-ShapesFlow-")
+    metadata = metaflow.read(f"{run}['start'].task.metadata_dict")
+    assert metadata["aws-batch-job-id"] == job_id
+    assert metadata["aws-batch-awslogs-stream"] == job["container"]["logStreamName"]
+    assert any("hello from start" in line for line in metaflow.batch.log(job))
