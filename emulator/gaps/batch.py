@@ -149,3 +149,13 @@ def _by_arn(backend: Any, order: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def names_of_one_letter() -> None:
     models.COMPUTE_ENVIRONMENT_NAME_REGEX = NAME
     models.JOB_NAME_REGEX = NAME
+
+
+@gap("batch", "enabled-by-default", "An environment or queue that is made without a state is ENABLED.")
+def enabled_by_default() -> None:
+    for operation in ("create_compute_environment", "create_job_queue"):
+
+        @wrap(models.BatchBackend, operation)
+        def create(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+            kwargs["state"] = kwargs.get("state") or "ENABLED"
+            return original(self, *args, **kwargs)

@@ -8,8 +8,9 @@ from typing import Any
 from moto.apigateway.models import apigateway_backends
 from moto.batch.models import batch_backends
 from moto.core.resource_tagging import TaggedResource
+from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.tags import TagBackend
+from moto.ec2.responses.tags import TagResponse
 from moto.ecr.models import ecr_backends
 from moto.elbv2.models import elbv2_backends
 from moto.events.models import events_backends
@@ -121,12 +122,14 @@ def _rds(account: str, region: str) -> Found:
 
 @gap("tagging", "tags-of-deleted-resources", "DescribeTags forgets a resource with its deletion.")
 def tags_of_deleted_resources() -> None:
-    @wrap(TagBackend, "describe_tags")
-    def describe(original: Callable[..., Any], self: Any, filters: Any = None) -> list[dict[str, str]]:
-        living = {resource.arn.rsplit("/", 1)[1] for resource in self.iter_tagged_resources()}
-        living |= {arn.rsplit("/", 1)[1] for _, arn, _ in _ec2(self.account_id, self.region_name)}
-        return [
+    @wrap(TagResponse, "describe_tags")
+    def describe(original: Callable[..., Any], self: Any) -> ActionResult:
+        living = {resource.arn.rsplit("/", 1)[1] for resource in self.ec2_backend.iter_tagged_resources()}
+        living |= {arn.rsplit("/", 1)[1] for _, arn, _ in _ec2(self.current_account, self.region)}
+        result = original(self)
+        result.result["Tags"] = [
             tag
-            for tag in original(self, filters)
+            for tag in result.result["Tags"]
             if tag["resource_id"] in living or tag["resource_id"].split("-")[0] not in LOOKED_UP
         ]
+        return result

@@ -70,7 +70,7 @@ def test_tags_of_every_kind_of_resource(api: Any, emulator: Emulator, network: A
     assert api.get_vpc_link(vpcLinkId=link)["tags"] == {"stack": "new", "third": "3"}
 
 
-@pytest.mark.gap("apigateway/missing-tags")
+@pytest.mark.gap("apigateway/tags")
 def test_tags_of_a_missing_resource(api: Any, refused: Refused) -> None:
     with refused("NotFoundException"):
         api.get_tags(resourceArn="arn:aws:apigateway:us-east-1::/restapis/0123456789")

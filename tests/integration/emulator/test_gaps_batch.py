@@ -155,3 +155,16 @@ def test_names_of_one_letter(batch: Any, resources: dict[str, Any], service_role
     )
     job = batch.submit_job(jobName=letter, jobQueue=letter, jobDefinition=letter)
     assert job["jobName"] == letter
+
+
+@pytest.mark.gap("batch/enabled-by-default")
+def test_what_is_made_without_a_state_is_enabled(
+    batch: Any, name: str, resources: dict[str, Any], service_role: str
+) -> None:
+    batch.create_compute_environment(
+        computeEnvironmentName=name, type="MANAGED", computeResources=resources, serviceRole=service_role
+    )
+    assert environment(batch, name)["state"] == "ENABLED"
+    order = [{"order": 1, "computeEnvironment": name}]
+    batch.create_job_queue(jobQueueName=name, priority=1, computeEnvironmentOrder=order)
+    assert batch.describe_job_queues(jobQueues=[name])["jobQueues"][0]["state"] == "ENABLED"
