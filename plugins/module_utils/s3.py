@@ -20,8 +20,9 @@ def encryption_of(answer):
 
 def lifecycle_rule(rule, position=1):
     """Return a lifecycle rule with what may be left out; ``Prefix`` beside ``Filter`` is S3's older spelling."""
-    complete = {"ID": f"rule-{position}", "Status": "Enabled", **rule}
-    return {**complete, "Filter": rule.get("Filter") or {"Prefix": complete.pop("Prefix", "")}}
+    given = {key: value for key, value in rule.items() if key != "Prefix"}
+    everything = {"Prefix": rule.get("Prefix", "")}
+    return {"ID": f"rule-{position}", "Status": "Enabled", **given, "Filter": rule.get("Filter") or everything}
 
 
 #: Part of a bucket -> what it is called in S3's Get operation, the error where it is not set, and how the answer is
