@@ -55,7 +55,8 @@ def _is_passing(error):
     if not isinstance(error, botocore.exceptions.ClientError):
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status == 429 or status >= 500 or "Throttl" in error_code(error)
+    throttled = any(word in error_code(error) for word in ("Throttl", "TooManyRequests", "RequestLimitExceeded"))
+    return throttled or status >= 500
 
 
 def error_code(error):

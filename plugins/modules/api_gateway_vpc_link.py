@@ -140,7 +140,6 @@ class VpcLink(ApiGatewayResource):
     kind = "API Gateway VPC link"
     result_key = "vpc_link"
     collection = "vpclinks"
-    update_writes_tags = True
 
     def declare(self):
         desired = {"name": self.name, "targetArns": self.params["target_arns"], "failure": None}
@@ -188,6 +187,9 @@ class VpcLink(ApiGatewayResource):
         # What differs can only be "failure": a link to another target is no link of ours, and nothing else changes.
         self.client.delete_vpc_link(vpcLinkId=live["id"])
         self.create(desired)
+
+    def carries_tags(self, changes):
+        return "failure" in changes
 
     def delete(self, live):
         for link in self.found:

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.client import BaseClient
 from botocore.endpoint import Endpoint
 from botocore.exceptions import ReadTimeoutError
-from steps import Module
+from steps import Module, answering
 
 ROOT = Path(__file__).parents[3]
+CORE = "ansible_collections.mlops.metaflow.plugins.module_utils.resource"
 OWNER = {"mlops.metaflow/stack": "metaflow", "mlops.metaflow/environment": "staging"}
 NLB = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/net/metaflow-staging/50dc6c495c0c9188"
 
@@ -102,6 +104,62 @@ def test_vpc_link_to_a_replaced_load_balancer_is_made_beside_the_old_one(run, ap
     assert result["vpc_link"]["id"] != old
     assert old in last_warning(result)
     assert run("vpc_link", replaced, changes=False)["vpc_link"]["id"] == result["vpc_link"]["id"]
+
+
+@pytest.fixture
+def showing(monkeypatch):
+    """Let AWS show VPC links as it does while it works on them; the emulator is done at once.
+
+    ``showing(*steps)``: each reading takes the next step, a map of what all links show; the last one stays.
+    """
+
+    def showing(*steps):
+        original, left = BaseClient._make_api_call, list(steps)
+
+        def call(self, operation, arguments):
+            answer = original(self, operation, arguments)
+            if operation == "GetVpcLinks" and answer["items"]:
+                step = left.pop(0) if len(left) > 1 else left[0]
+                for item in answer["items"]:
+                    item.update(step)
+            return answer
+
+        monkeypatch.setattr(BaseClient, "_make_api_call", call)
+
+    return showing
+
+
+def test_vpc_link_is_waited_for(run, showing):
+    showing({"status": "PENDING"}, {"status": "PENDING"}, {"status": "AVAILABLE"})
+    assert run("vpc_link", LINK)["vpc_link"]["status"] == "AVAILABLE"
+
+
+def test_vpc_link_is_not_waited_for_when_told_so(run, showing):
+    showing({"status": "PENDING"})
+    assert run("vpc_link", LINK | {"wait": False})["vpc_link"]["status"] == "PENDING"
+
+
+def test_vpc_link_that_takes_too_long_is_named(run_module, apigateway, showing):
+    showing({"status": "PENDING", "statusMessage": "Setting up"})
+    message = run_module("mlops.metaflow.api_gateway_vpc_link", LINK | {"wait_timeout": 0}, fails=True)["msg"]
+    assert "'metaflow-staging' to be ready, and it is not (PENDING: Setting up)" in message
+
+
+def test_vpc_link_that_fails_says_why(run_module, apigateway, showing):
+    showing({"status": "FAILED", "statusMessage": "NLB is malformed"})
+    message = run_module("mlops.metaflow.api_gateway_vpc_link", LINK, fails=True)["msg"]
+    assert "'metaflow-staging': AWS could not set it up: NLB is malformed. Mend the cause" in message
+
+
+def test_vpc_link_that_has_failed_is_made_anew(run, apigateway, showing):
+    failed = apigateway.create_vpc_link(name=LINK["name"], targetArns=[NLB], tags=OWNER)["id"]
+    showing({"status": "FAILED", "statusMessage": "NLB is malformed"}, {"status": "AVAILABLE"})
+    result = run("vpc_link", LINK)
+    assert result["diff"]["before"]["failure"] == "NLB is malformed"
+    assert "failure" not in result["diff"]["after"]
+    assert result["vpc_link"]["tags"] == LINK["tags"]
+    (link,) = apigateway.get_vpc_links()["items"]
+    assert link["id"] == result["vpc_link"]["id"] != failed
 
 
 # REST API
@@ -303,6 +361,13 @@ def test_rest_api_is_not_made_twice_where_an_answer_is_lost(run, apigateway, mon
     assert len(apigateway.get_deployments(restApiId=api["id"])["items"]) == 1
 
 
+@pytest.mark.parametrize("call", ["CreateRestApi", "CreateDeployment"])
+def test_rest_api_that_is_throttled_is_made(run, monkeypatch, call):
+    monkeypatch.setattr(f"{CORE}.CREATE_PAUSES", (0, 0, None))
+    with answering(call, "TooManyRequestsException", times=2):
+        run("rest_api", stack_api())
+
+
 def losing_answers(monkeypatch, operation):
     """Lose the answer of the first such call, as a broken connection does, and don't pause before the next attempt."""
     make_request, send, lost = Endpoint.make_request, Endpoint._send, []
@@ -319,7 +384,7 @@ def losing_answers(monkeypatch, operation):
 
     monkeypatch.setattr(Endpoint, "make_request", named)
     monkeypatch.setattr(Endpoint, "_send", losing)
-    monkeypatch.setattr("ansible_collections.mlops.metaflow.plugins.module_utils.resource.CREATE_PAUSES", (0, 0, None))
+    monkeypatch.setattr(f"{CORE}.CREATE_PAUSES", (0, 0, None))
     return lost
 
 
