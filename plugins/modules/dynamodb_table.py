@@ -167,6 +167,8 @@ class Table(AwsResource):
 
     def declare(self):
         params = self.params
+        if params["kms_key"] and ":key/" not in params["kms_key"]:
+            raise Failed("kms_key must be the key's ARN (…:key/…): DynamoDB shows no alias, so it can't be compared.")
         desired = {
             "BillingMode": "PAY_PER_REQUEST",
             "HashKey": {"Name": params["hash_key"], "Type": params["hash_key_type"]},
@@ -208,6 +210,9 @@ class Table(AwsResource):
             table = self._describe()
         if table is None:
             return None
+        known = {"Arn": table["TableArn"], "Name": self.name, "Status": table["TableStatus"]}
+        if table["TableStatus"] == "DELETING":
+            return known
         details = concurrently(
             {
                 "time_to_live": self._time_to_live,
@@ -217,9 +222,7 @@ class Table(AwsResource):
         )
         time_to_live = details.pop("time_to_live")
         return {
-            "Arn": table["TableArn"],
-            "Name": self.name,
-            "Status": table["TableStatus"],
+            **known,
             "BillingMode": table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"),
             **live_keys(table),
             "TimeToLive": time_to_live["AttributeName"] if "ENABL" in time_to_live["TimeToLiveStatus"] else None,

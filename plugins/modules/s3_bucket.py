@@ -267,7 +267,12 @@ class Bucket(AwsResource):
             return None
         if there != here:
             raise Failed(f"it is in {there}, not in {here}, and can't move. Work in {there}, or choose another name.")
-        parts = concurrently({part: partial(self._read_part, part) for part in PARTS})
+        try:
+            parts = concurrently({part: partial(self._read_part, part) for part in PARTS})
+        except ClientError as error:
+            if error_code(error) != "NoSuchBucket":  # just created or deleted, and S3 not of one mind yet
+                raise
+            return None
         return {"Name": self.name, "Arn": self.arn, "Region": there, **parts, "tags": parts["tags"] or {}}
 
     def _region(self):
@@ -293,7 +298,7 @@ class Bucket(AwsResource):
                 raise
             return None
 
-    # Right after its creation, or while another change is under way, S3 may answer so for a moment.
+    # Just after its creation, or while another change is under way, S3 may answer so for a moment.
     @AWSRetry.jittered_backoff(catch_extra_error_codes=["NoSuchBucket", "OperationAborted"])
     def _write_part(self, part, value):
         operation, arguments = writing(part, value)
@@ -306,8 +311,14 @@ class Bucket(AwsResource):
 
     def refuse(self, live, desired, changes):
         if not self.params["adopt"] and not is_ours(live["tags"], self.params["tags"]):
-            stack = "/".join(live["tags"].get(key, "-") for key in (TAG_STACK, TAG_ENVIRONMENT))
-            raise Failed(f"it exists, and its tags (stack {stack}) don't make it ours. To take it over: adopt=true.")
+            theirs, ours = (
+                "/".join(tags.get(key, "-") for key in (TAG_STACK, TAG_ENVIRONMENT))
+                for tags in (live["tags"], self.params["tags"] or {})
+            )
+            raise Failed(
+                f"it is tagged for the stack {theirs}, and the declared tags are for {ours}. Declare the right tags; "
+                "or, to take it over, adopt=true."
+            )
         if desired is None and not self.params["force"] and self._first_objects(limit=1):
             raise Failed("it holds objects. To remove them all, with all their versions: force=true.")
 
