@@ -13,8 +13,6 @@ CODE = "ansible_collections.mlops.metaflow.plugins.modules.s3_bucket"
 NAME = "metaflow-staging-123456789012-us-east-1"
 OURS = {"mlops.metaflow/stack": "metaflow", "mlops.metaflow/environment": "staging"}
 MINIMAL = {"name": NAME, "tags": OURS, "wait_timeout": 20}
-# The emulator takes the statement of require_tls for one without a condition, and refuses every object.
-OPEN = MINIMAL | {"require_tls": False}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/0b7a6c5d-1111-4222-8333-444455556666"
 SCRATCH = {"ID": "expire-scratch", "Filter": {"Prefix": "scratch/"}, "Expiration": {"Days": 14}}
 READERS = {
@@ -255,7 +253,7 @@ def fill(s3):
 
 
 def test_a_bucket_with_objects_goes_only_by_force(bucket, s3):
-    bucket.run(OPEN)
+    bucket.run(MINIMAL)
     fill(s3)
     assert "force=true" in bucket.refused(ABSENT)
     bucket.change(ABSENT | {"force": True})
@@ -263,7 +261,7 @@ def test_a_bucket_with_objects_goes_only_by_force(bucket, s3):
 
 
 def test_delete_markers_count_as_objects(bucket, s3):
-    bucket.run(OPEN)
+    bucket.run(MINIMAL)
     version = s3.put_object(Bucket=NAME, Key="gone", Body=b"x")["VersionId"]
     s3.delete_object(Bucket=NAME, Key="gone")
     s3.delete_object(Bucket=NAME, Key="gone", VersionId=version)
@@ -272,7 +270,7 @@ def test_delete_markers_count_as_objects(bucket, s3):
 
 def test_emptying_goes_on_where_it_was_killed(bucket, s3, monkeypatch):
     monkeypatch.setattr(f"{CODE}.Bucket._first_objects.__defaults__", (3,))
-    bucket.run(OPEN)
+    bucket.run(MINIMAL)
     fill(s3)
     with pytest.raises(Killed), killed_after(3):  # the upload and two batches
         bucket.run_module(bucket.name, ABSENT | {"force": True})
@@ -284,7 +282,7 @@ def test_emptying_goes_on_where_it_was_killed(bucket, s3, monkeypatch):
 
 def test_an_object_that_cant_be_removed_is_named(bucket, s3):
     s3.create_bucket(Bucket=NAME, ObjectLockEnabledForBucket=True)
-    bucket.run(OPEN | {"adopt": True})
+    bucket.run(MINIMAL | {"adopt": True})
     s3.put_object(Bucket=NAME, Key="held", Body=b"x", ObjectLockLegalHoldStatus="ON")
     said = bucket.run_module(bucket.name, ABSENT | {"force": True}, fails=True)["msg"]
     assert "'held'" in said
