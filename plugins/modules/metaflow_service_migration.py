@@ -285,14 +285,20 @@ def poll(ask, timeout, done=bool):
 
 def upgraded(service, timeout):
     """Have the service upgraded, and return the schema once it is up to date."""
+    lost = []
 
     def upgrade():
-        with suppress(Unanswered):  # what it did, the schema tells
+        try:
             service.upgrade()
+        except Unanswered as error:  # what came of it, the schema tells
+            lost.append(f" The upgrade: {error}")
         return True
 
     poll(upgrade, timeout)
-    return poll(service.schema, timeout, done=lambda schema: schema["is_up_to_date"])
+    try:
+        return poll(service.schema, timeout, done=lambda schema: schema["is_up_to_date"])
+    except Problem as error:
+        raise Problem(f"{error}{''.join(lost)}") from error
 
 
 def shown(schema):

@@ -263,3 +263,29 @@ def test_the_local_service_is_migrated(run_module, metadata_service):
     again = run_module(MODULE, {"url": url})
     assert not again["changed"]
     assert again["schema"] == result["schema"]
+
+
+def test_through_a_stage_with_key_and_signature(run_module, metadata_service, emulator):
+    """The stack's way: API Gateway asks for the clients' key, and for a signature where the schema is upgraded."""
+    emulator.reset()
+    server = metadata_service("1")
+    gateway = "mlops.metaflow.api_gateway_"
+    routes = [
+        {"path": "/db_schema_status", "method": "GET", "api_key_required": True},
+        {"path": "/upgrade", "method": "PATCH", "authorization_type": "AWS_IAM"},
+    ]
+    routes = [{**route, "integration": {"uri": server + route["path"]}} for route in routes]
+    api = run_module(gateway + "rest_api", {"name": "metadata", "routes": routes, "stage": {"name": "api"}})["rest_api"]
+    stages = [{"api_id": api["id"], "stage": "api"}]
+    plan = run_module(
+        gateway + "usage_plan", {"name": "metadata", "api_stages": stages, "api_keys": [{"name": "client"}]}
+    )["usage_plan"]
+    args = {"url": f"{emulator.endpoint}/restapis/{api['id']}/api/_user_request_", "wait_timeout": 0}
+
+    assert "answered with 403" in run_module(MODULE, args, fails=True)["msg"]
+    args |= {"api_key_id": plan["api_keys"]["client"]["id"]}
+    assert len(run_module(MODULE, args, check=True)["schema"]["unapplied_migrations"]) > 1
+    refused = run_module(MODULE, args, fails=True)["msg"]
+    assert re.search(r"PATCH .*/upgrade was answered with 403 .*upgrade_auth: aws_iam", refused), refused
+    assert run_module(MODULE, args | {"upgrade_auth": "aws_iam"})["schema"]["is_up_to_date"]
+    assert not run_module(MODULE, args)["changed"]
