@@ -24,17 +24,18 @@ class ProbeError(Exception):
         self.kind = kind
 
 
-def ask(module, python, question, home="", profile=None, timeout=30):
-    """Return what ``question`` ("keys" or "verify") gives.
+def ask(module, python, question, home="", profile=None, timeout=30, **details):
+    """Return what ``question`` ("keys", "verify" or "latest_run") gives.
 
     :param module: an AnsibleModule, which runs the command.
     :param str python: the interpreter that Metaflow is installed for.
     :param str home: METAFLOW_HOME; empty means "no configuration".
     :param int timeout: seconds; then the probe is ended. Metaflow itself waits for a silent service for ever.
+    :param details: what the question is about: ``flow`` and ``tags`` for "latest_run".
     :raises ProbeError: with the kinds ``python``, ``timeout``, ``metaflow``, ``config``, ``refused``, ``unreachable``,
         ``service``, ``local`` and ``datastore``.
     """
-    request = json.dumps({"question": question, "home": home, "profile": profile, "timeout": timeout})
+    request = json.dumps({"question": question, "home": home, "profile": profile, "timeout": timeout, **details})
     source = inspect.getsource(sys.modules[__name__])
     try:
         # From "/" no `.metaflow/config.json` of the working directory has a say.
@@ -63,7 +64,7 @@ def main():
     signal.alarm(request["timeout"])
     _set_environment(request["home"], request["profile"])
     try:
-        answer = known_keys() if request["question"] == "keys" else verify()
+        answer = QUESTIONS[request["question"]](request)
     except ProbeError as error:
         answer = {"kind": error.kind, "detail": str(error)}
     print(json.dumps(answer))
@@ -90,7 +91,7 @@ def _import_metaflow():
     return metaflow
 
 
-def known_keys():
+def known_keys(_request):
     """Return the keys that this Metaflow, with its extensions, reads (with the prefix)."""
     _import_metaflow()
     from metaflow.metaflow_config_funcs import config_values
@@ -99,7 +100,7 @@ def known_keys():
     return {"keys": sorted(name for name, _ in config_values(everything))}
 
 
-def verify():
+def verify(_request):
     """Ask the metadata service and the datastore root of the configuration as a person's client would."""
     metaflow = _import_metaflow()
     from metaflow import metaflow_config as config
@@ -149,6 +150,31 @@ def _datastore(config):
         raise ProbeError("datastore", f"{config.DATASTORE_SYSROOT_S3}: {error}") from error
     return config.DATASTORE_SYSROOT_S3
 
+
+def latest_run(request):
+    """Return the latest successful run of ``flow`` that has all ``tags``, read through the client API, or None."""
+    metaflow = _import_metaflow()
+    from metaflow.exception import MetaflowNotFound
+    from metaflow.plugins.metadata_providers.service import ServiceException
+
+    metaflow.namespace(None)
+    try:
+        runs = metaflow.Flow(request["flow"]).runs(*request["tags"])
+        run = next((run for run in runs if run.successful), None)
+    except MetaflowNotFound:
+        run = None
+    except ServiceException as error:
+        raise ProbeError("service", str(error)) from error
+    if run is None:
+        return {"run": None}
+    steps = {step.id: sum(1 for _ in step) for step in run}
+    artifacts = sorted(artifact.id for artifact in run.end_task)
+    return {
+        "run": {"pathspec": run.pathspec, "finished_at": str(run.finished_at), "steps": steps, "artifacts": artifacts}
+    }
+
+
+QUESTIONS = {"keys": known_keys, "verify": verify, "latest_run": latest_run}
 
 if __name__ == "__main__":
     main()
