@@ -182,6 +182,8 @@ class Server:
 
     def _reap(self, job: Job) -> None:
         """A fork ended: tell the worker how. (A module that ended in the usual way has said so itself before.)"""
+        if job.deadline is not None:  # it was interrupted, so nothing of its group stays; the group is its own until waitpid
+            _signal_group(job, signal.SIGKILL)
         _pid, status = os.waitpid(job.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         answer = {"exit": code} if code >= 0 else {"signal": -code}

@@ -84,7 +84,7 @@ class Runner:
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
-            of_server = b"warm_server.py" in (process.parent / parent / "cmdline").read_bytes()
+            of_server = b"/warm_server.py" in (process.parent / parent / "cmdline").read_bytes()
         except OSError:  # ended meanwhile
             return False
         # A fork has the server's command line too, and the server for a parent.
@@ -94,6 +94,7 @@ class Runner:
         """Kill what still runs."""
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
+            wait_for_end(pid)
 
 
 @pytest.fixture

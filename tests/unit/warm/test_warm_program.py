@@ -155,7 +155,9 @@ def test_descriptors_beside_others(runner, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with ThreadPoolExecutor() as pool:
-        held = pool.submit(runner.run, f"open({str(fifo)!r}, 'w').close(); open({str(fifo)!r}, 'r').read()")
+        waiting = "import signal; signal.alarm(60); "  # a test that fails must not hang
+        waiting += f"open({str(fifo)!r}, 'w').close(); open({str(fifo)!r}).read()"
+        held = pool.submit(runner.run, waiting)
         fifo.open().close()
         count = runner.run("import os; print(len(os.listdir('/proc/self/fd')))").stdout
         with fifo.open("w"):
