@@ -1,8 +1,8 @@
 """What the service keeps: flows, runs, steps, tasks, metadata and artifacts.
 
 A *path* is the mapping of a route's parameters (flow_id, run_number, step_name, task_id, artifact_name, attempt_id).
-A run or a task is named in it by the integer that the service gave or by the name that the client gave, and answers
-show it by the client's name where there is one, in the field of the number.
+A run or a task is named in it by the integer that the service gave or by the name that the client gave. Answers show
+the client's name where there is one in the field of the number, and for a run or a task also in a field of its own.
 """
 
 import json
@@ -45,7 +45,7 @@ class Table:
 FLOWS = Table("flows_v3", ("flow_id", "user_name", "ts_epoch", *_TAGS))
 RUNS = Table(
     "runs_v3",
-    ("flow_id", _RUN, "user_name", "ts_epoch", *_TAGS, "last_heartbeat_ts"),
+    ("flow_id", _RUN, "run_id", "user_name", "ts_epoch", *_TAGS, "last_heartbeat_ts"),
     serial="run_number",
 )
 STEPS = Table(
@@ -55,7 +55,7 @@ STEPS = Table(
 )
 TASKS = Table(
     "tasks_v3",
-    ("flow_id", _RUN, "step_name", _TASK, "user_name", "ts_epoch", *_TAGS, "last_heartbeat_ts"),
+    ("flow_id", _RUN, "run_id", "step_name", _TASK, "task_name", "user_name", "ts_epoch", *_TAGS, "last_heartbeat_ts"),
     serial="task_id",
     shows_run_tags=True,
 )
@@ -110,7 +110,7 @@ class Store:
         found = self._rows(table, path, table.columns)
         if not table.shows_run_tags:
             return [_decoded(row) for row in found]
-        return self.with_run_tags([dict(row) for row in found], path)
+        return self.with_run_tags([_decoded(row) for row in found], path)
 
     def get(self, table: Table, path: Path) -> Row:
         """The one row at the path, or NotFound."""
@@ -234,4 +234,5 @@ def _assign(column: str, value: Any) -> Any:
 
 
 def _decoded(row: Mapping[str, Any]) -> Row:
-    return {**row, "tags": json.loads(row["tags"]), "system_tags": json.loads(row["system_tags"])}
+    given = {key: row[key] for key in row.keys() if key not in ("run_id", "task_name") or row[key] is not None}  # noqa: SIM118 - sqlite3.Row iterates over values
+    return {**given, "tags": json.loads(row["tags"]), "system_tags": json.loads(row["system_tags"])}

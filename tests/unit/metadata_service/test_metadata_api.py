@@ -193,6 +193,7 @@ def test_run_of_the_client_s_name(api: Any) -> None:
     assert {**run.json(), "ts_epoch": 0} == {
         "flow_id": "F",
         "run_number": "sfn-1",
+        "run_id": "sfn-1",
         **OBJECT,
         "ts_epoch": 0,
         "last_heartbeat_ts": None,
@@ -282,7 +283,7 @@ def test_task_of_a_missing_step(task: Any) -> None:
 )
 def test_part_of_a_missing_run(task: Any, path: str) -> None:
     answer = task.post(path, OBJECT)
-    assert (answer.status, answer.json()["detail"]) == (500, "'run_number'")
+    assert (answer.status, answer.json()) == (404, {})
 
 
 def test_numeric_task_name_breaks_the_real_service(task: Any) -> None:
@@ -307,12 +308,10 @@ def test_everything_under_a_run_of_the_client_s_name(task: Any) -> None:
 # Heartbeats
 
 
-def test_client_that_sends_heartbeats_lives_from_the_beginning(task: Any) -> None:
+def test_no_heartbeat_before_the_first(task: Any) -> None:
     tagged = {"system_tags": ["metaflow_version:2.19.39"]}
-    assert time.time() - task.post("/flows/F/run", tagged).json()["last_heartbeat_ts"] < 5
-    assert task.get(RUN).json()["last_heartbeat_ts"] is None
-    assert time.time() - task.post(f"{STEP}/task", tagged).json()["last_heartbeat_ts"] < 5
-    assert time.time() - task.get(RUN).json()["last_heartbeat_ts"] < 5
+    assert task.post("/flows/F/run", tagged).json()["last_heartbeat_ts"] is None
+    assert task.post(f"{STEP}/task", tagged).json()["last_heartbeat_ts"] is None
 
 
 @pytest.mark.parametrize("path", [RUN, TASK])
@@ -366,10 +365,10 @@ def test_metadata_keeps_its_own_tags(task: Any) -> None:
     ("body", "status", "message"),
     [
         ({"tags_to_remove": ["runtime:dev"]}, 422, "Cannot remove tags that are existing system tags {'runtime:dev'}"),
-        ({"tags_to_add": "c"}, 400, "tags_to_add must be a list"),
-        ({"tags_to_remove": {"c": 1}}, 400, "tags_to_remove must be a list"),
-        ({"tags_to_add": [5]}, 400, "All tag values must be strings"),
-        ({"tags_to_remove": [None]}, 400, "All tag values must be strings"),
+        ({"tags_to_add": "c"}, 422, "tags_to_add must be a list"),
+        ({"tags_to_remove": {"c": 1}}, 422, "tags_to_remove must be a list"),
+        ({"tags_to_add": [5]}, 422, "All tag values must be strings"),
+        ({"tags_to_remove": [None]}, 422, "All tag values must be strings"),
     ],
 )
 def test_wrong_tag_mutation(task: Any, body: Any, status: int, message: str) -> None:
