@@ -17,7 +17,16 @@ def main(argv: list[str] | None = None) -> int:
     if args.list_gaps:
         _list_gaps()
         return 0
-    options = Options(args.host, args.port, args.state_dir.absolute(), args.account, args.pid_file, args.plain)
+    options = Options(
+        host=args.host,
+        port=args.port,
+        state_dir=args.state_dir.absolute(),
+        account=args.account,
+        pid_file=args.pid_file,
+        plain=args.plain,
+        state_seconds=args.state_seconds,
+        latency_ms=args.latency_ms,
+    )
     try:
         prepare_state_dir(options.state_dir)
         ready = daemon.detach(args.log_file) if args.detach else print
@@ -42,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-file", type=Path)
     parser.add_argument("--account", default="123456789012", help="account id (default: %(default)s)")
     parser.add_argument("--detach", action="store_true", help="return once the server answers, and leave it running")
+    parser.add_argument(
+        "--state-seconds",
+        default="0",
+        metavar="SECONDS|FILE",
+        help="how long changes take: a number for all kinds of resources, or a TOML file (default: %(default)s)",
+    )
+    parser.add_argument("--latency-ms", type=float, default=0, help="what each call waits (default: %(default)s)")
     parser.add_argument("--plain", action="store_true", help="leave moto as it is, with its gaps")
     parser.add_argument("--list-gaps", action="store_true", help="print the differences from moto and exit")
     return parser

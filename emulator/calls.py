@@ -71,7 +71,7 @@ def identify(environ: Environ) -> Call | None:
     scope = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", "")) or _CREDENTIAL_IN_URL.fullmatch(
         query.get("X-Amz-Credential", [""])[0]
     )
-    if not scope:
+    if not scope or scope["service"] == "execute-api":
         return None
     params = query | parse_qs(_form(environ))
     service = _service(scope["service"], params)

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from emulator.calls import CallLog, Environ
+from emulator.faults import Faults
 
 PREFIX = "/_emulator/"
 
@@ -16,15 +17,17 @@ PREFIX = "/_emulator/"
 class Control:
     """WSGI middleware that answers the control routes and hands on everything else."""
 
-    def __init__(self, app: Any, log: CallLog, state_dir: str) -> None:
+    def __init__(self, app: Any, log: CallLog, faults: Faults, state_dir: str) -> None:
         self.app = app
-        self.log = log
         self.state_dir = state_dir
         self.routes: dict[tuple[str, str], Callable[[Any], Any]] = {
             ("GET", "health"): self._health,
             ("GET", "calls"): lambda _: {"calls": log.totals()},
             ("GET", "calls/log"): lambda _: {"calls": log.latest()},
             ("POST", "calls/reset"): lambda _: log.reset(),
+            ("GET", "faults"): lambda _: {"faults": faults.describe()},
+            ("POST", "faults"): faults.add,
+            ("DELETE", "faults"): lambda _: faults.clear(),
         }
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import signal
 import socket
@@ -14,8 +12,10 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from emulator import states
 from emulator.calls import CallLog, Environ, Recorder
 from emulator.control import Control
+from emulator.faults import Faults, Injector
 
 
 class StartError(RuntimeError):
@@ -27,7 +27,7 @@ class Options:
     """How to serve.
 
     `port` 0 picks a free one; the address is then in `state_dir`/endpoint. `plain` leaves moto as it is, which shows
-    whether a gap is still one.
+    whether a gap is still one. `state_seconds` is what `states.configure` takes, `latency_ms` what each call waits.
     """
 
     host: str
@@ -36,6 +36,8 @@ class Options:
     account: str
     pid_file: Path | None = None
     plain: bool = False
+    state_seconds: str = "0"
+    latency_ms: float = 0
 
 
 def prepare_state_dir(path: Path) -> None:
@@ -61,12 +63,11 @@ def serve(options: Options, ready: Callable[[str], None] = lambda endpoint: None
         ready: called with the endpoint once requests are accepted.
 
     Raises:
-        StartError: the port is taken, or a gap does not fit the installed moto.
+        StartError: the port is taken, a setting is wrong, or a gap does not fit the installed moto.
     """
     server = _bind(options)
     endpoint = f"http://{options.host}:{server.port}"
     _configure_moto(options.account, server.port)
-    runtime = _runtime()
     marks = {options.state_dir / "endpoint": endpoint}
     if options.pid_file:
         marks[options.pid_file] = str(os.getpid())
@@ -74,14 +75,13 @@ def serve(options: Options, ready: Callable[[str], None] = lambda endpoint: None
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
     try:
-        server.app = _application(options, endpoint, runtime)
+        server.app = _application(options, endpoint)
         for path, text in marks.items():
             _write(path, text)
         ready(endpoint)
         server.serve_forever()
     finally:
-        if runtime:
-            runtime.shutdown()
+        _end_what_runs()
         server.server_close()
         for path in marks:
             path.unlink(missing_ok=True)
@@ -128,41 +128,43 @@ def _configure_moto(account: str, port: int) -> None:
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
 
 
-def _application(options: Options, endpoint: str, runtime: ModuleType | None) -> Any:
+def _application(options: Options, endpoint: str) -> Any:
+    """Build moto's application with the gaps closed and the runtime, and what stands in front of it."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from emulator import gaps
+    from emulator import gaps, runtime
 
+    app: Any = DomainDispatcherApplication(create_backend_app)
     if not options.plain:
         try:
             gaps.close_all()
-        except gaps.ShapeError as error:
+            states.configure(options.state_seconds)
+        except (gaps.ShapeError, ValueError) as error:
             raise StartError(str(error)) from error
-    app: Any = DomainDispatcherApplication(create_backend_app)
-    if runtime:
         runtime.install(options.state_dir, endpoint)
-        app = _reset_too(runtime.middleware(app), runtime)
-    log = CallLog()
-    return Control(Recorder(app, log), log, str(options.state_dir))
+        app = _with_time_and_reset(runtime.middleware(app), runtime)
+    log, faults = CallLog(), Faults()
+    app = Recorder(Injector(app, faults, options.latency_ms / 1000), log)
+    return Control(app, log, faults, str(options.state_dir))
 
 
-def _runtime() -> ModuleType | None:
-    """Return the package that runs what the account is asked to run, when it is there."""
-    spec = importlib.util.find_spec("emulator.runtime")
-    if spec is None or spec.origin is None:  # not there, or a directory without __init__.py
-        return None
-    return importlib.import_module("emulator.runtime")
-
-
-def _reset_too(app: Any, runtime: ModuleType) -> Any:
-    """End what the account runs when moto is told to forget the account."""
+def _with_time_and_reset(app: Any, runtime: ModuleType) -> Any:
+    """Do what is due before each request, and forget what runs when moto is told to forget the account."""
 
     def middleware(environ: Environ, start_response: Any) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == "/moto-api/reset" and environ["REQUEST_METHOD"] == "POST":
             runtime.reset()
+            states.reset()
+        states.finish_due()
         return app(environ, start_response)
 
     return middleware
+
+
+def _end_what_runs() -> None:
+    runtime = sys.modules.get("emulator.runtime")
+    if runtime:
+        runtime.shutdown()
 
 
 def _write(path: Path, text: str) -> None:

@@ -56,8 +56,9 @@ class Emulator:
         )
 
     def reset(self) -> None:
-        """Empty the account and forget the recorded calls."""
+        """Empty the account, remove all faults and forget the recorded calls."""
         self.request("POST", "/moto-api/reset")
+        self.request("DELETE", "/_emulator/faults")
         self.request("POST", "/_emulator/calls/reset")
 
     def calls(self) -> list[dict[str, Any]]:

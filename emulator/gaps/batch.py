@@ -8,9 +8,10 @@ from typing import Any
 
 from moto.batch import models
 from moto.batch.exceptions import ClientException, InvalidParameterValueException
+from moto.batch.responses import BatchResponse
 from moto.iam.exceptions import NotFoundException
 
-from emulator.gaps import gap, wrap
+from emulator.gaps import before, gap, wrap
 
 SERVICE_LINKED_ROLE = "AWSServiceRoleForBatch"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
@@ -80,23 +81,20 @@ def compute_resources_required() -> None:
 
 @gap("batch", "dependencies", "Only what is DISABLED and not used can be deleted.")
 def dependencies() -> None:
-    @wrap(models.BatchBackend, "delete_compute_environment")
-    def delete_environment(original: Callable[..., Any], self: Any, compute_environment_name: str) -> None:
-        environment = self.get_compute_environment(compute_environment_name)
+    @before(BatchResponse, "deletecomputeenvironment")
+    def check_environment(self: Any) -> None:
+        backend = self.batch_backend
+        environment = backend.get_compute_environment(self._get_param("computeEnvironment"))
         if environment:
             _check_disabled(environment)
-            if any(environment in queue.environments for queue in self._job_queues.values()):
+            if any(environment in queue.environments for queue in backend._job_queues.values()):
                 raise ClientException("Cannot delete, found existing JobQueue relationship")
-            self.tagger.delete_all_tags_for_resource(environment.arn)
-        original(self, compute_environment_name)
 
-    @wrap(models.BatchBackend, "delete_job_queue")
-    def delete_queue(original: Callable[..., Any], self: Any, queue_name: str) -> None:
-        queue = self.get_job_queue(queue_name)
+    @before(BatchResponse, "deletejobqueue")
+    def check_queue(self: Any) -> None:
+        queue = self.batch_backend.get_job_queue(self._get_param("jobQueue"))
         if queue:
             _check_disabled(queue)
-            self.tagger.delete_all_tags_for_resource(queue.arn)
-        original(self, queue_name)
 
 
 def _check_disabled(resource: Any) -> None:
@@ -159,3 +157,18 @@ def enabled_by_default() -> None:
         def create(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs["state"] = kwargs.get("state") or "ENABLED"
             return original(self, *args, **kwargs)
+
+
+@gap("batch", "tags-of-the-deleted", "Tags go with their resource, and do not come back with another of its name.")
+def tags_of_the_deleted() -> None:
+    _forget_tags("delete_compute_environment", "get_compute_environment")
+    _forget_tags("delete_job_queue", "get_job_queue")
+
+
+def _forget_tags(operation: str, getter: str) -> None:
+    @wrap(models.BatchBackend, operation)
+    def delete(original: Callable[..., Any], self: Any, *args: Any) -> None:
+        resource = getattr(self, getter)(*args)
+        original(self, *args)
+        if resource:
+            self.tagger.delete_all_tags_for_resource(resource.arn)

@@ -20,6 +20,7 @@ from moto.iam.exceptions import DeleteConflictException, NotFoundException
 from moto.iam.responses import IamResponse
 
 from emulator.gaps import add, before, gap, wrap
+from emulator.runtime.policies import allows, denies
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_aws-services-that-work-with-iam.html, each service's page
 SERVICE_LINKED = {
@@ -62,9 +63,6 @@ def simulation() -> None:
 
 
 def _simulate(response: Any, policies: list[tuple[str, str]]) -> ActionResult:
-    # The runtime judges roles by the same rules; it is loaded after the gaps.
-    from emulator.runtime.policies import allows, denies
-
     given = [(f"PolicyInputList.{i}", text) for i, text in enumerate(response._get_param("PolicyInputList", []), 1)]
     documents = [(name, json.loads(text)) for name, text in [*policies, *given]]
     context = {

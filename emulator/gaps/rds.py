@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from moto.core.responses import ActionResult, PaginatedResult
 from moto.ec2.models import ec2_backends
@@ -217,30 +218,28 @@ def final_snapshot() -> None:
 
 @gap("rds", "network-interface", "An instance holds a network interface in its subnets, with its security groups.")
 def network_interface() -> None:
+    # Not attributes of the instances: moto copies all of those when it restores one.
+    held: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+
     @wrap(models.RDSBackend, "create_db_instance")
     def create(original: Callable[..., Any], self: Any, db_kwargs: dict[str, Any]) -> Any:
         instance = original(self, db_kwargs)
         if instance._db_subnet_group_name:
-            instance.held = [
-                hold(
-                    ec2_backends[self.account_id][self.region_name],
-                    instance.db_subnet_group._subnets[0].id,
-                    instance.vpc_security_group_ids,
-                    "RDSNetworkInterface",
-                )
-            ]
+            backend = ec2_backends[self.account_id][self.region_name]
+            subnet = instance.db_subnet_group._subnets[0].id
+            held[instance] = [hold(backend, subnet, instance.vpc_security_group_ids, "RDSNetworkInterface")]
         return instance
 
     @wrap(models.RDSBackend, "modify_db_instance")
     def modify(original: Callable[..., Any], self: Any, db_instance_identifier: str, db_kwargs: dict[str, Any]) -> Any:
         instance = original(self, db_instance_identifier, db_kwargs)
         backend = ec2_backends[self.account_id][self.region_name]
-        for interface in getattr(instance, "held", []):
+        for interface in held.get(instance, []):
             interface._group_set = [backend.get_security_group_from_id(g) for g in instance.vpc_security_group_ids]
         return instance
 
     @wrap(models.RDSBackend, "delete_db_instance")
     def delete(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
         instance = original(self, *args, **kwargs)
-        release(getattr(instance, "held", []))
+        release(held.pop(instance, []))
         return instance

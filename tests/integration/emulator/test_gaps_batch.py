@@ -168,3 +168,20 @@ def test_what_is_made_without_a_state_is_enabled(
     order = [{"order": 1, "computeEnvironment": name}]
     batch.create_job_queue(jobQueueName=name, priority=1, computeEnvironmentOrder=order)
     assert batch.describe_job_queues(jobQueues=[name])["jobQueues"][0]["state"] == "ENABLED"
+
+
+@pytest.mark.gap("batch/tags-of-the-deleted")
+def test_tags_do_not_outlive_their_resource(
+    batch: Any, name: str, resources: dict[str, Any], service_role: str
+) -> None:
+    for tags in ({"first": "yes"}, {"second": "yes"}):
+        batch.create_compute_environment(
+            computeEnvironmentName=name,
+            type="MANAGED",
+            state="DISABLED",
+            computeResources=resources,
+            serviceRole=service_role,
+            tags=tags,
+        )
+        assert environment(batch, name)["tags"] == tags
+        batch.delete_compute_environment(computeEnvironment=name)
