@@ -182,7 +182,7 @@ class Server:
 
     def _reap(self, job: Job) -> None:
         """A fork ended: tell the worker how. (A module that ended in the usual way has said so itself before.)"""
-        if job.deadline is not None:  # interrupted: nothing of its group stays. The number is the group's until waitpid.
+        if job.deadline is not None:  # interrupted: nothing of its group stays. The number is its own until waitpid.
             _signal_group(job, signal.SIGKILL)
         _pid, status = os.waitpid(job.pid, 0)
         code = os.waitstatus_to_exitcode(status)
