@@ -65,6 +65,10 @@ def serve(options: Options, ready: Callable[[str], None] = lambda endpoint: None
     Raises:
         StartError: the port is taken, a setting is wrong, or a gap does not fit the installed moto.
     """
+    try:
+        states.configure(options.state_seconds)
+    except ValueError as error:
+        raise StartError(str(error)) from error
     server = _bind(options)
     endpoint = f"http://{options.host}:{server.port}"
     _configure_moto(options.account, server.port)
@@ -138,8 +142,7 @@ def _application(options: Options, endpoint: str) -> Any:
     if not options.plain:
         try:
             gaps.close_all()
-            states.configure(options.state_seconds)
-        except (gaps.ShapeError, ValueError) as error:
+        except gaps.ShapeError as error:
             raise StartError(str(error)) from error
         runtime.install(options.state_dir, endpoint)
         app = _with_time_and_reset(runtime.middleware(app), runtime)

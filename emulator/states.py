@@ -6,6 +6,7 @@ seconds for some: `database = 300`.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import tomllib
@@ -92,10 +93,19 @@ def current(resource: Any) -> str | None:
     return timeline.state() if timeline else None
 
 
-def end(kind: str, action: Callable[[], None]) -> None:
-    """Do something when the time of a kind is over. It is done before the first request after that."""
+def end(resource: Any, kind: str, state: str, action: Callable[[], None]) -> None:
+    """Let a resource be in a state until an action ends it, when the time of its kind is over.
+
+    The action is done before the first request after that; an answer never falls between the two.
+    """
     with _lock:
-        _due.append((time.monotonic() + _seconds[kind], action))
+        _timelines[resource] = Timeline((state,), time.monotonic(), math.inf)
+
+        def finish() -> None:
+            _timelines.pop(resource, None)
+            action()
+
+        _due.append((time.monotonic() + _seconds[kind], finish))
 
 
 def finish_due() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from moto.dynamodb.exceptions import MockValidationException
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
 
 from emulator.gaps import gap, wrap
 
@@ -38,3 +39,14 @@ def time_to_live_twice() -> None:
         if enabled == ttl_spec.get("Enabled"):
             raise MockValidationException(f"TimeToLive is already {'enabled' if enabled else 'disabled'}")
         original(self, table_name, ttl_spec)
+
+
+@gap("dynamodb", "update-table-encryption", "UpdateTable changes the key that encrypts the table.")
+def update_table_encryption() -> None:
+    @wrap(DynamoHandler, "update_table")
+    def update(original: Callable[..., Any], self: Any) -> Any:
+        answer = original(self)
+        if "SSESpecification" in self.body:
+            table = self.dynamodb_backend.get_table(self.body["TableName"])
+            table.sse_specification = self.body["SSESpecification"]
+        return answer

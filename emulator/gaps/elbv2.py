@@ -110,3 +110,37 @@ def load_balancer_created_twice() -> None:
         return original(
             self, name, security_groups, subnet_ids, subnet_mappings, scheme, loadbalancer_type, *args, **kwargs
         )
+
+
+PRIVATE_LINK = "EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"
+
+
+@gap("elbv2", "modify-listener-tls", "A listener can be changed from TCP to TLS and back, with its certificate.")
+def modify_listener_tls() -> None:
+    @wrap(models.ELBv2Backend, "modify_listener")
+    def modify(
+        original: Callable[..., Any],
+        self: Any,
+        arn: str,
+        port: Any = None,
+        protocol: str | None = None,
+        ssl_policy: str | None = None,
+        certificates: list[dict[str, Any]] | None = None,
+        actions: list[dict[str, Any]] | None = None,
+    ) -> Any:
+        known = None if protocol in ("TLS", "UDP", "TCP_UDP") else protocol
+        listener = original(self, arn, port, known, ssl_policy, certificates, actions)
+        if protocol:
+            listener.protocol = protocol
+            listener.certificates = [one["CertificateArn"] for one in certificates or []]
+        return listener
+
+
+@gap("elbv2", "private-link-rules", "SetSecurityGroups keeps whether the rules hold for PrivateLink traffic.")
+def private_link_rules() -> None:
+    @wrap(ELBV2Response, "set_security_groups")
+    def set_groups(original: Callable[..., Any], self: Any) -> Any:
+        answer = original(self)
+        balancer = self.elbv2_backend.load_balancers[self._get_param("LoadBalancerArn")]
+        balancer.enforce_security_group_inbound_rules_on_private_link_traffic = self._get_param(PRIVATE_LINK) or "on"
+        return answer

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import xmltodict
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
+from moto.s3.responses import S3Response
 
 from emulator.gaps import gap, wrap
 from emulator.runtime.policies import allows, denies
@@ -28,3 +30,18 @@ def bucket_policy_conditions() -> None:
         if allows(documents, action, resource, context):
             return PermissionResult.PERMITTED
         return PermissionResult.NEUTRAL
+
+
+@gap("s3", "create-bucket-tags", "CreateBucket gives the bucket the tags of its configuration.")
+def create_bucket_tags() -> None:
+    @wrap(S3Response, "_bucket_response_put")
+    def put(
+        original: Callable[..., Any], self: Any, request: Any, bucket_name: str, querystring: dict[str, Any]
+    ) -> Any:
+        answer = original(self, request, bucket_name, querystring)
+        if self.data.get("Action") == "CreateBucket" and self.body:
+            configuration = xmltodict.parse(self.body, force_list={"Tag"}).get("CreateBucketConfiguration") or {}
+            tags = (configuration.get("Tags") or {}).get("Tag", [])
+            if tags:
+                self.backend.put_bucket_tagging(bucket_name, {tag["Key"]: tag["Value"] or "" for tag in tags})
+        return answer

@@ -198,8 +198,7 @@ def _ends_later(
         if check:
             check(self, name)
         if states.current(resource) != state:
-            states.begin(resource, kind, state)
-            states.end(kind, lambda: original(self, *args, **kwargs))
+            states.end(resource, kind, state, lambda: original(self, *args, **kwargs))
         return resource
 
 

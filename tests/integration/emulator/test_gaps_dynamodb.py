@@ -46,3 +46,12 @@ def test_a_time_to_live_is_set_once(dynamodb: Any, name: str, refused: Refused) 
         dynamodb.update_time_to_live(**wanted)
     wanted["TimeToLiveSpecification"]["Enabled"] = False
     dynamodb.update_time_to_live(**wanted)
+
+
+@pytest.mark.gap("dynamodb/update-table-encryption")
+def test_the_encryption_of_a_table_can_be_changed(dynamodb: Any, emulator: Emulator, name: str) -> None:
+    key = emulator.client("kms").create_key()["KeyMetadata"]["Arn"]
+    create(dynamodb, name)
+    wanted = {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key}
+    dynamodb.update_table(TableName=name, SSESpecification=wanted)
+    assert dynamodb.describe_table(TableName=name)["Table"]["SSEDescription"]["KMSMasterKeyArn"] == key

@@ -76,3 +76,31 @@ def test_a_load_balancer_holds_its_subnets_and_groups(
     ec2.delete_security_group(GroupId=other)
     for subnet in network.subnets:
         ec2.delete_subnet(SubnetId=subnet)
+
+
+@pytest.mark.gap("elbv2/modify-listener-tls")
+def test_a_listener_goes_from_tcp_to_tls(elbv2: Any, emulator: Emulator, network: Any, name: str) -> None:
+    arn = create(elbv2, network, name)["LoadBalancerArn"]
+    group = elbv2.create_target_group(Name=name, Protocol="TCP", Port=80, VpcId=network.vpc)["TargetGroups"][0]
+    forward = [{"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}]
+    listener = elbv2.create_listener(LoadBalancerArn=arn, Protocol="TCP", Port=80, DefaultActions=forward)["Listeners"]
+    certificate = emulator.client("acm").request_certificate(DomainName="example.com")["CertificateArn"]
+    elbv2.modify_listener(
+        ListenerArn=listener[0]["ListenerArn"], Protocol="TLS", Certificates=[{"CertificateArn": certificate}]
+    )
+    (read,) = elbv2.describe_listeners(LoadBalancerArn=arn)["Listeners"]
+    assert read["Protocol"] == "TLS"
+    assert [one["CertificateArn"] for one in read["Certificates"]] == [certificate]
+
+
+@pytest.mark.gap("elbv2/private-link-rules")
+def test_rules_for_private_link_are_kept(elbv2: Any, emulator: Emulator, network: Any, name: str) -> None:
+    group = emulator.client("ec2").create_security_group(GroupName=name, Description=name, VpcId=network.vpc)["GroupId"]
+    arn = create(elbv2, network, name, SecurityGroups=[group])["LoadBalancerArn"]
+    elbv2.set_security_groups(
+        LoadBalancerArn=arn,
+        SecurityGroups=[group],
+        EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic="off",
+    )
+    (read,) = elbv2.describe_load_balancers(LoadBalancerArns=[arn])["LoadBalancers"]
+    assert read["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "off"

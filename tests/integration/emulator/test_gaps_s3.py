@@ -37,3 +37,11 @@ def test_a_statement_counts_only_where_its_conditions_hold(emulator: Emulator, n
     s3.put_bucket_policy(Bucket=name, Policy=deny(name, {"Bool": {"aws:SecureTransport": "true"}}))
     with pytest.raises(ClientError, match=r"403|AccessDenied"):
         s3.get_object(Bucket=name, Key="a")
+
+
+@pytest.mark.gap("s3/create-bucket-tags")
+def test_a_bucket_is_created_with_its_tags(emulator: Emulator, name: str) -> None:
+    s3 = emulator.client("s3", region="eu-west-1")
+    configuration = {"LocationConstraint": "eu-west-1", "Tags": [{"Key": "stack", "Value": name}]}
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration=configuration)
+    assert s3.get_bucket_tagging(Bucket=name)["TagSet"] == [{"Key": "stack", "Value": name}]
