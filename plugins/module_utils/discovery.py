@@ -280,7 +280,7 @@ def predicted(kind, name, region, account):
     identifier = f"{prefix.get(kind, kind.replace('_', '-'))}-predicted"
     found = {"id": identifier, "tags": {}, "status": "predicted", "predicted": True}
     if kind in ("load_balancer", "target_group"):
-        short = kind.replace("_", "").replace("group", "group/net/").replace("balancer", "balancer/net/")
+        short = {"load_balancer": "loadbalancer/net/", "target_group": "targetgroup/"}[kind]
         found["arn"] = found["id"] = f"arn:aws:elasticloadbalancing:{region}:{account}:{short}{name}/predicted"
         found["dns_name"] = f"{name}.predicted"
     elif kind == "db_instance":

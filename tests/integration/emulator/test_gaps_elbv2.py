@@ -95,7 +95,9 @@ def test_a_listener_goes_from_tcp_to_tls(elbv2: Any, emulator: Emulator, network
 
 @pytest.mark.gap("elbv2/private-link-rules")
 def test_rules_for_private_link_are_kept(elbv2: Any, emulator: Emulator, network: Any, name: str) -> None:
-    group = emulator.client("ec2").create_security_group(GroupName=name, Description=name, VpcId=network.vpc)["GroupId"]
+    group = emulator.client("ec2").create_security_group(GroupName=f"{name}-2", Description=name, VpcId=network.vpc)[
+        "GroupId"
+    ]
     arn = create(elbv2, network, name, SecurityGroups=[group])["LoadBalancerArn"]
     elbv2.set_security_groups(
         LoadBalancerArn=arn,

@@ -139,7 +139,6 @@ def test_a_key_by_its_alias_is_refused(table):
     assert "must be the key's ARN" in table.refused(MINIMAL | {"kms_key": "alias/metaflow"})
 
 
-@pytest.mark.xfail(reason="the emulator's UpdateTable ignores SSESpecification")
 def test_another_key_and_back_to_dynamodbs_own(table, dynamodb):
     table.run(MINIMAL)
     table.change(MINIMAL | {"kms_key": KEY})

@@ -252,14 +252,12 @@ def test_security_groups(nlb, elbv2, network):
     assert "security group" in nlb.refused(minimal(network))
 
 
-@pytest.mark.xfail(reason="the emulator forgets EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic")
 def test_security_groups_that_let_vpc_links_in(nlb, elbv2, network):
     nlb.change(minimal(network) | {"security_groups": network.groups, "private_link_rules": False})
     balancer = elbv2.describe_load_balancers()["LoadBalancers"][0]
     assert balancer["EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic"] == "off"
 
 
-@pytest.mark.xfail(reason="the emulator's ModifyListener knows no TLS")
 def test_tls_goes_on_and_off(nlb, elbv2, network, emulator):
     certificate = emulator.client("acm").request_certificate(DomainName="example.org")["CertificateArn"]
     listener = {"port": 80, "target_group": "staging-api", "protocol": "TLS", "certificate": certificate}

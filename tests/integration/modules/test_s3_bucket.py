@@ -238,7 +238,6 @@ def test_a_call_whose_answer_was_lost_is_no_error(bucket, s3):
     assert shown(s3)["tags"] == OURS
 
 
-@pytest.mark.xfail(reason="the emulator drops the tags of CreateBucket")
 def test_a_run_that_was_killed_anywhere_is_completed(bucket, s3):
     bucket.survives_kills(lambda: FULL, lambda: shown(s3))
 
