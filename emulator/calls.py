@@ -41,13 +41,15 @@ _READ_VERB = re.compile(
 # Operations that change nothing although their name has another verb.
 _READS = {
     "events": {"TestEventPattern"},
+    "ecs": {"DiscoverPollEndpoint"},
     "kms": {
-        "Decrypt", "DeriveSharedSecret", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair",
-        "GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "GenerateMac", "GenerateRandom",
-        "ReEncrypt", "Sign", "Verify", "VerifyMac",
+        "Decapsulate", "Decrypt", "DeriveSharedSecret", "Encapsulate", "Encrypt", "GenerateDataKey",
+        "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext",
+        "GenerateMac", "GenerateRandom", "ReEncrypt", "Sign", "Verify", "VerifyMac",
     },
-    "logs": {"StartQuery", "StopQuery", "TestMetricFilter"},
+    "logs": {"StartQuery", "StopQuery", "TestMetricFilter", "TestTransformer"},
     "rds": {"DownloadDBLogFilePortion"},
+    "s3": {"BucketCORSPreflightCheck", "ObjectCORSPreflightCheck"},
     "sts": {
         "AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "AssumeRoot", "DecodeAuthorizationMessage",
     },
