@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from . import apigateway, batch, database, ecs, images, targets
+from moto.core.utils import utcnow
+
+from . import apigateway, batch, database, ecs, images, stepfunctions, targets
 from .containers import Host
 from .database import Databases
+from .eventbridge import EventBridge
 from .forward import Forwarder
 from .loadbalancing import LoadBalancing
 from .middleware import Middleware
@@ -26,23 +29,34 @@ class Runtime:
         images.install_programs(state_dir)
         self.scheduler = ecs.install(self.host)
         self.batch = batch.install(self.host)
+        self.events = EventBridge()
+        stepfunctions.install(endpoint, self.batch)
         targets.install(self.scheduler.checker)
         apigateway.install()
         database.install(self.databases)
 
     def middleware(self, app: Any) -> Any:
         """The application in front of moto's."""
-        return Middleware(Forwarder(app, LoadBalancing(self.scheduler.checker)), self.databases)
+        return Middleware(Forwarder(app, LoadBalancing(self.scheduler.checker)), self.databases, self.events)
 
     def reset(self) -> None:
         """End everything that runs and forget it."""
         self.scheduler.reset()
+        self._stop_executions()
         self.batch.reset()
+        self.events.reset()
         self._end_tasks()
         for _, backend in backends("rds"):
             for instance in backend.databases.values():
                 self.databases.delete(instance)
         addresses.clear()
+
+    def _stop_executions(self) -> None:
+        for _, backend in backends("stepfunctions"):
+            for machine in backend.state_machines:
+                for execution in machine.executions:
+                    if execution.status == "RUNNING":
+                        execution.stop(utcnow(), None, "The account was reset")
 
     def _end_tasks(self) -> None:
         """Kill the processes of all tasks, also of those that start just now."""
@@ -59,3 +73,4 @@ class Runtime:
         self.reset()
         self.scheduler.stop()
         self.batch.stop()
+        self.events.stop()

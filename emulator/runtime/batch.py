@@ -91,6 +91,9 @@ def _check(job: Job, scheduler: BatchScheduler) -> None:
     for dependency in job.submitted.get("dependsOn") or []:
         if dependency.get("jobId") and dependency["jobId"] not in scheduler.jobs:
             raise ClientException(f"Job dependency {dependency['jobId']} does not exist")
+    wrong = [name for name, value in job.variables.items() if not isinstance(value, str)]
+    if wrong:
+        raise ClientException(f"The value of the environment variable {wrong[0]} is not a string")
     asked = job.resources
     if job.on_fargate and not fits_fargate(asked):
         raise ClientException(f"Fargate resource requirements ({asked.vcpus:.2f} vCPU, {asked.memory} MiB) not valid.")

@@ -194,6 +194,10 @@ class BatchScheduler:
         except StartError as error:
             attempt.reason = str(error)
             self._end_attempt(job, attempt, FAILED_TO_START)
+        except Exception as error:
+            log.exception("job %s could not be started", job.id)
+            attempt.reason = f"InternalError: {error}"
+            self._end_attempt(job, attempt, FAILED_TO_START)
 
     def _check_roles(self, place: Place, properties: Any) -> None:
         for arn in (properties.get("executionRoleArn"), properties.get("jobRoleArn")):
@@ -235,6 +239,7 @@ class BatchScheduler:
     def _finish(self, job: Job, status: str, reason: str | None) -> None:
         job.status, job.status_reason = status, reason
         job.stopped_at = now()
+        job.ended.set()
 
 
 def _has_machine(environment: Any, job: Job) -> bool:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+import threading
 import time
 import uuid
 from collections import Counter
@@ -74,6 +75,7 @@ class Job:
         self.created_at = now()
         self.started_at: int | None = None
         self.stopped_at: int | None = None
+        self.ended = threading.Event()
         self.attempts: list[Attempt] = []
         self.environment_arn: str | None = None
         """The compute environment on which it runs."""

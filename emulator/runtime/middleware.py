@@ -1,7 +1,8 @@
-"""The paths that are not AWS's API: credentials for tasks, and the control of databases for tests.
+"""The paths that are not AWS's API: what containers ask for, and what tests set.
 
 /_runtime/credentials/{token}        GET: the credentials of a task role, as the SDKs fetch them on ECS
 /_runtime/metadata/{container}       GET: the task metadata endpoint
+/_runtime/clock                      POST {"advance": seconds}: put the clock of EventBridge's schedules forward
 /_runtime/databases/{instance id}    POST {"schema_version": …}: what a fresh database of the instance begins with
 """
 
@@ -15,18 +16,21 @@ from werkzeug.wrappers import Request, Response
 
 from . import credentials, metadata
 from .database import Databases
+from .eventbridge import EventBridge
 
 
 class Middleware:
     """Answers the paths of the runtime, and hands on all others."""
 
-    def __init__(self, app: Any, databases: Databases) -> None:
+    def __init__(self, app: Any, databases: Databases, events: EventBridge) -> None:
         self._app = app
+        self._events = events
         self._databases = databases
         self._routes = Map(
             [
                 Rule(f"{credentials.ROUTE}<token>", methods=["GET"], endpoint=self._credentials),
                 Rule(f"{metadata.ROUTE}<container>", methods=["GET"], endpoint=self._metadata),
+                Rule("/_runtime/clock", methods=["POST"], endpoint=self._clock),
                 Rule("/_runtime/databases/<instance>", methods=["POST"], endpoint=self._database),
             ],
             strict_slashes=False,
@@ -54,6 +58,9 @@ class Middleware:
         if found is None:
             raise NotFound
         return _json(found)
+
+    def _clock(self, request: Request) -> Response:
+        return _json({"now": self._events.advance(float(request.get_json()["advance"])).isoformat()})
 
     def _database(self, request: Request, instance: str) -> Response:
         version = request.get_json()["schema_version"]

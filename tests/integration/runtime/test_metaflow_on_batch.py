@@ -21,6 +21,10 @@ class Metaflow:
         start_metadata_service(account)
         self.batch = Batch(account)
         account.allow("job", ["s3:*"], "*")
+        states = account.role("states", "states.amazonaws.com")
+        account.allow("states", ["batch:SubmitJob", "events:PutTargets", "events:PutRule", "events:DescribeRule"], "*")
+        events = account.role("events", "events.amazonaws.com")
+        account.allow("events", ["states:StartExecution"], "*")
         account.emulator.client("s3").create_bucket(Bucket="flows")
         account.emulator.client("dynamodb").create_table(
             TableName="splits",
@@ -39,8 +43,8 @@ class Metaflow:
             "SERVICE_INTERNAL_URL": f"http://{balancer['DNSName']}",
             "BATCH_JOB_QUEUE": "queue",
             "ECS_S3_ACCESS_IAM_ROLE": self.batch.role,
-            "SFN_IAM_ROLE": account.role("states", "states.amazonaws.com"),
-            "EVENTS_SFN_ACCESS_IAM_ROLE": account.role("events", "events.amazonaws.com"),
+            "SFN_IAM_ROLE": states,
+            "EVENTS_SFN_ACCESS_IAM_ROLE": events,
             "SFN_DYNAMO_DB_TABLE": "splits",
         }
         (home / "config.json").write_text(json.dumps({f"METAFLOW_{name}": value for name, value in config.items()}))

@@ -1,0 +1,182 @@
+"""State machines: moto's interpreter, with what Metaflow's machines and our Batch jobs need of it while they run."""
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from jsonpath_ng.ext import parse
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_batch import (
+    StateTaskServiceBatch,
+)
+from moto.stepfunctions.parser.asl.utils import boto_client, json_path
+from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
+
+from emulator.gaps import wrap
+
+from .batch_scheduler import BatchScheduler
+from .eventbridge import publish
+from .place import Place
+from .policies import allows, find_role, role_documents
+
+INDEFINITE = re.compile(r"\.\.|\*|\?\(|\[[^\]']*[:,]|\[\s*'[^']*'\s*,")
+"""What makes a path one that may find several values: descent, wildcard, filter, slice, union."""
+MOST_CONNECTIONS = 100
+STOPPED = "The state machine execution was stopped"
+MANAGED_RULE = "rule/StepFunctionsGetEventsForBatchJobsRule"
+
+
+def install(endpoint: str, scheduler: BatchScheduler) -> None:
+    """Let moto's state machines run well on our Batch."""
+    _read_definite_paths()
+    _keep_clients(endpoint)
+    _wait_for_jobs(scheduler)
+    _act_as_the_role()
+    _publish_states()
+
+
+def _read_definite_paths() -> None:
+    """A path that can find one value only gives that value; moto gives a list after an index (``$[0].JobId``)."""
+    original = json_path.extract_json
+    parsed = functools.lru_cache(maxsize=1000)(parse)
+
+    def extract_json(path: str, data: Any) -> Any:
+        found = [] if INDEFINITE.search(path) else parsed(path).find(data)
+        return found[0].value if found else original(path, data)
+
+    _replace_everywhere("extract_json", original, extract_json)
+
+
+def _keep_clients(endpoint: str) -> None:
+    """One client for each service and region: making one reads botocore's models, which takes 0.1 s of CPU and more."""
+
+    @functools.cache
+    def client(service: str, region: str) -> Any:
+        return boto3.Session().client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint,
+            aws_access_key_id="ak",
+            aws_secret_access_key="sk",  # noqa: S106 - the emulator takes any
+            config=Config(
+                parameter_validation=False,
+                retries={"total_max_attempts": 1},
+                read_timeout=300,
+                max_pool_connections=MOST_CONNECTIONS,
+            ),
+        )
+
+    def boto_client_for(region: str, service: str, state_credentials: Any = None) -> Any:
+        return client(service, region)
+
+    _replace_everywhere("boto_client_for", boto_client.boto_client_for, boto_client_for)
+
+
+def _wait_for_jobs(scheduler: BatchScheduler) -> None:
+    """``submitJob.sync`` waits for the job instead of asking twice a second; a stopped execution ends its jobs."""
+
+    @wrap(StateTaskServiceBatch, "_build_sync_resolver")
+    def build(
+        original: Callable[..., Any],
+        self: StateTaskServiceBatch,
+        env: Any,
+        resource_runtime_part: Any,
+        normalised_parameters: dict[str, Any],
+        state_credentials: Any,
+    ) -> Callable[[], Any]:
+        job = scheduler.jobs[env.stack[-1]["JobId"]]
+        resolve = original(self, env, resource_runtime_part, normalised_parameters, state_credentials)
+
+        def wait() -> Any:
+            while not job.ended.wait(0.2):
+                if not env.is_running():
+                    scheduler.end(job, STOPPED)
+                    return None
+            return resolve()
+
+        return wait
+
+
+def _act_as_the_role() -> None:
+    """A job is submitted as the state machine's role, which must be allowed to, and to be told of the job's end."""
+
+    @wrap(StateTaskServiceBatch, "_eval_service_task")
+    def submit(
+        original: Callable[..., None],
+        self: StateTaskServiceBatch,
+        env: Any,
+        resource_runtime_part: Any,
+        normalised_parameters: dict[str, Any],
+        state_credentials: Any,
+    ) -> None:
+        details = env.aws_execution_details
+        place = Place(details.account, resource_runtime_part.region)
+        role = find_role(place, details.role_arn)
+        if role:
+            for action, resource in _needed(place, normalised_parameters, self.resource.condition is not None):
+                _check(place, role.name, action, resource)
+        original(self, env, resource_runtime_part, normalised_parameters, state_credentials)
+
+
+def _needed(place: Place, parameters: dict[str, Any], sync: bool) -> list[tuple[str, str]]:
+    """What submitting a job takes: https://docs.aws.amazon.com/step-functions/latest/dg/batch-iam.html"""
+    batch = place.backend("batch")
+    definition = batch.get_job_definition(parameters["jobDefinition"])
+    queue = batch.get_job_queue(parameters["jobQueue"])
+    needed = [("batch:SubmitJob", found.arn) for found in (definition, queue) if found]
+    if sync:
+        needed += [
+            (f"events:{name}", place.arn("events", MANAGED_RULE)) for name in ("PutTargets", "PutRule", "DescribeRule")
+        ]
+    return needed
+
+
+def _check(place: Place, role: str, action: str, resource: str) -> None:
+    if not allows(role_documents(place, role), action, resource):
+        message = (
+            f"User: arn:{place.partition}:sts::{place.account}:assumed-role/{role} is not authorized to perform: "
+            f"{action} on resource: {resource}"
+        )
+        error = {"Code": "AccessDeniedException", "Message": message}
+        raise ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403, "RequestId": ""}}, "SubmitJob")
+
+
+def _publish_states() -> None:
+    """Tell EventBridge when an execution starts and ends."""
+
+    @wrap(Execution, "start")
+    def start(original: Callable[..., None], self: Execution) -> None:
+        original(self)
+        _publish(self)
+
+    @wrap(BaseExecutionWorkerCommunication, "terminated")
+    def terminated(original: Callable[..., None], self: BaseExecutionWorkerCommunication) -> None:
+        original(self)
+        _publish(self.execution)
+
+
+def _publish(execution: Execution) -> None:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html"""
+    detail = {
+        "executionArn": execution.exec_arn,
+        "stateMachineArn": execution.state_machine.arn,
+        "name": execution.name,
+        "status": execution.status,
+        "error": execution.error,
+        "cause": execution.cause,
+    }
+    place = Place(execution.account_id, execution.region_name)
+    publish(place, "aws.states", "Step Functions Execution Status Change", [execution.exec_arn], detail)
+
+
+def _replace_everywhere(name: str, original: Any, new: Any) -> None:
+    """Put a function in place of one that moto's modules have imported by name."""
+    modules = [module for module in list(sys.modules.values()) if getattr(module, name, None) is original]
+    if len(modules) < 2:
+        raise RuntimeError(f"nothing of moto's state machines uses {name}")
+    for module in modules:
+        setattr(module, name, new)
