@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -101,3 +102,19 @@ def test_call_log_is_ordered_and_names_the_caller(emulator: Emulator) -> None:
         ("GetSessionToken", "eu-west-1", "testing", 200),
     ]
     assert log[0]["time"] <= log[1]["time"]
+
+
+def test_a_running_state_machine_does_not_hold_the_end(tmp_path: Path) -> None:
+    running = Emulator(tmp_path / "state")
+    try:
+        states = running.client("stepfunctions")
+        definition = {"StartAt": "a", "States": {"a": {"Type": "Wait", "Seconds": 600, "End": True}}}
+        machine = states.create_state_machine(
+            name="waits", definition=json.dumps(definition), roleArn="arn:aws:iam::123456789012:role/states"
+        )["stateMachineArn"]
+        execution = states.start_execution(stateMachineArn=machine)["executionArn"]
+        assert states.describe_execution(executionArn=execution)["status"] == "RUNNING"
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+    finally:
+        running.process.kill()
