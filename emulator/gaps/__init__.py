@@ -47,9 +47,15 @@ def load() -> list[Gap]:
     """Import every area and return the gaps in the order of their definitions, in which they are also closed.
 
     Where two change the same function, the later one is the outer one.
+
+    Raises:
+        ShapeError: moto lacks a module or a name that an area imports.
     """
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        try:
+            importlib.import_module(f"{__name__}.{module.name}")
+        except ImportError as error:
+            raise ShapeError(f"the gaps of {module.name} do not fit this version of moto: {error}") from error
     return list(_gaps)
 
 

@@ -90,3 +90,12 @@ def test_the_message_names_the_gap(gaps: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gaps, "load", lambda: [broken])
     with pytest.raises(gaps.ShapeError, match=r"gap ec2/some-gap does not fit this version of moto: moto\.x has param"):
         gaps.close_all()
+
+
+def test_a_missing_name_of_moto_names_the_area(gaps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ImportError(f"cannot import {name}")
+
+    monkeypatch.setattr(gaps.importlib, "import_module", refuse)
+    with pytest.raises(gaps.ShapeError, match=r"the gaps of apigateway do not fit this version of moto"):
+        gaps.load()
