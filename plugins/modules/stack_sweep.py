@@ -146,6 +146,11 @@ def _service_gone(client, arn):
     return all(service["status"] == "INACTIVE" for service in services)
 
 
+def _task_gone(client, arn):
+    tasks = client("ecs").describe_tasks(cluster=arn.split("/")[1], tasks=[arn])["tasks"]
+    return all(task["lastStatus"] == "STOPPED" for task in tasks)
+
+
 def _task_definition_gone(client, arn):
     return client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]["status"] != "ACTIVE"
 
@@ -166,6 +171,7 @@ GONE = {
     "secretsmanager:secret": _secret_gone,
     "ecs:cluster": _cluster_gone,
     "ecs:service": _service_gone,
+    "ecs:task": _task_gone,
     "ecs:task-definition": _task_definition_gone,
     "batch:compute-environment": _batch_gone(
         "describe_compute_environments", "computeEnvironments", "computeEnvironments"
