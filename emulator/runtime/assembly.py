@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from moto.core.utils import utcnow
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from . import apigateway, batch, database, ecs, images, stepfunctions, targets
 from .containers import Host
@@ -52,9 +53,9 @@ class Runtime:
         addresses.clear()
 
     def _stop_executions(self) -> None:
-        for _, backend in backends("stepfunctions"):
-            for machine in backend.state_machines:
-                for execution in machine.executions:
+        for regions in list(stepfunctions_parser_backends.values()):
+            for backend in list(regions.values()):
+                for execution in backend._get_executions():
                     if execution.status == "RUNNING":
                         execution.stop(utcnow(), None, "The account was reset")
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from moto.core.exceptions import JsonRESTError, ServiceException
 from moto.events.models import Rule
+from moto.stepfunctions.responses import get_backend
 
 from emulator.gaps import wrap
 
@@ -128,8 +130,12 @@ def _invoke(place: Place, target: dict[str, Any], event: dict[str, Any]) -> None
     if not allowed:
         log.error("the role '%s' of a rule's target may not start %s", role, arn)
         return
-    backend = place.backend("stepfunctions")
-    backend.start_execution(arn, str(uuid.uuid4()), target.get("Input") or json.dumps(event))
+    try:
+        get_backend(place.account, place.region).start_execution(
+            arn, str(uuid.uuid4()), target.get("Input") or json.dumps(event)
+        )
+    except (ServiceException, JsonRESTError) as error:
+        log.error("%s could not be started: %s", arn, error)
 
 
 def _scheduled_rules() -> Iterator[tuple[Place, Rule]]:

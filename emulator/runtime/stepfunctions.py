@@ -1,8 +1,10 @@
 """State machines: moto's interpreter, with what Metaflow's machines and our Batch jobs need of it while they run."""
 
 import functools
+import json
 import re
 import sys
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +12,19 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from jsonpath_ng.ext import parse
+from moto.stepfunctions.parser.asl.component.state.exec.state_map.result_writer.resource_eval.resource_eval_s3 import (
+    ResourceEvalS3 as ResultWriterS3,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_aws_sdk import (
+    StateTaskServiceAwsSdk,
+)
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_batch import (
     StateTaskServiceBatch,
 )
 from moto.stepfunctions.parser.asl.utils import boto_client, json_path
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 
-from emulator.gaps import wrap
+from emulator.gaps import replace, wrap
 
 from .batch_scheduler import BatchScheduler
 from .eventbridge import publish
@@ -35,6 +43,8 @@ def install(endpoint: str, scheduler: BatchScheduler) -> None:
     _read_definite_paths()
     _keep_clients(endpoint)
     _wait_for_jobs(scheduler)
+    _read_bodies()
+    _write_map_results()
     _act_as_the_role()
     _publish_states()
 
@@ -99,6 +109,63 @@ def _wait_for_jobs(scheduler: BatchScheduler) -> None:
             return resolve()
 
         return wait
+
+
+def _read_bodies() -> None:
+    """A body that an SDK task gets (``aws-sdk:s3:getObject``) is text in the state's result."""
+
+    @wrap(StateTaskServiceAwsSdk, "_eval_service_task")
+    def evaluate(
+        original: Callable[..., None], self: StateTaskServiceAwsSdk, env: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        original(self, env, *args, **kwargs)
+        response = env.stack[-1]
+        for name, value in response.items():
+            if hasattr(value, "read"):
+                response[name] = value.read().decode()
+
+
+def _write_map_results() -> None:
+    """A distributed map's ResultWriter writes what its child executions gave; moto's writes an empty manifest."""
+
+    @replace(ResultWriterS3, "_handle_put_object")
+    def put_object(env: Any, resource_runtime_part: Any, state_credentials: Any) -> None:
+        parameters, outputs = env.stack.pop(), env.stack.pop()
+        record = env.map_run_record_pool_manager.get_all()[-1]
+        prefix = parameters.get("Prefix", "")
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        folder += record.map_run_arn.split(":")[-1]
+        files = {
+            f"{folder}/SUCCEEDED_0.json": [_child_execution(record.map_run_arn, output) for output in outputs],
+            f"{folder}/manifest.json": _manifest(
+                parameters["Bucket"], record.map_run_arn, f"{folder}/SUCCEEDED_0.json"
+            ),
+        }
+        s3 = ResultWriterS3._get_s3_client(resource_runtime_part, state_credentials)
+        for key, document in files.items():
+            s3.put_object(Bucket=parameters["Bucket"], Key=key, Body=json.dumps(document).encode())
+        details = {"Bucket": parameters["Bucket"], "Key": f"{folder}/manifest.json"}
+        env.stack.append({"MapRunArn": record.map_run_arn, "ResultWriterDetails": details})
+
+
+def _child_execution(map_run_arn: str, output: Any) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html"""
+    name = str(uuid.uuid4())
+    return {
+        "ExecutionArn": f"{map_run_arn.replace(':mapRun:', ':execution:')}:{name}",
+        "Name": name,
+        "Output": json.dumps(output),
+        "OutputDetails": {"Included": True},
+        "Status": "SUCCEEDED",
+    }
+
+
+def _manifest(bucket: str, map_run_arn: str, key: str) -> dict[str, Any]:
+    return {
+        "DestinationBucket": bucket,
+        "MapRunArn": map_run_arn,
+        "ResultFiles": {"FAILED": [], "PENDING": [], "SUCCEEDED": [{"Key": key}]},
+    }
 
 
 def _act_as_the_role() -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from runtime_account import wait_for
 from runtime_stack import Batch, start_metadata_service
 
 FLOWS = Path(__file__).with_name("flows")
@@ -46,6 +47,7 @@ class Metaflow:
             "SFN_IAM_ROLE": states,
             "EVENTS_SFN_ACCESS_IAM_ROLE": events,
             "SFN_DYNAMO_DB_TABLE": "splits",
+            "SFN_S3_DISTRIBUTED_MAP_OUTPUT_PATH": "s3://flows/maps",
         }
         (home / "config.json").write_text(json.dumps({f"METAFLOW_{name}": value for name, value in config.items()}))
 
@@ -90,20 +92,62 @@ def metaflow(shared_account, tmp_path_factory):
 
 
 def test_a_flow_runs_with_batch(metaflow):
-    output = metaflow.flow("run", "--with", "batch:cpu=1,memory=512", "--width", "2")
+    output = metaflow.flow("run", "--with", "batch:cpu=1,memory=512", name="squares.py")
     assert "hello from start" in output, "the log of the job is streamed to the client"
     assert "Task is starting" in output
-    run = "Flow('ShapesFlow').latest_run"
-    assert metaflow.read(f"[{run}.successful, {run}.data.sum, {run}.data.sides, {run}.data.attempts]") == [
-        True,
-        1,
-        ["left", "right"],
-        [0, 1],
-    ]
+    run = "Flow('SquaresFlow').latest_run"
+    assert metaflow.read(f"[{run}.successful, {run}.data.sum, {run}.data.attempts]") == [True, 13, [0, 1]]
     job_id = metaflow.read(f"{run}.data.job")
     job = metaflow.batch.job(job_id)
-    assert job["jobName"].startswith("tester-ShapesFlow-")
+    assert job["jobName"].startswith("tester-SquaresFlow-")
     metadata = metaflow.read(f"{run}['start'].task.metadata_dict")
     assert metadata["aws-batch-job-id"] == job_id
     assert metadata["aws-batch-awslogs-stream"] == job["container"]["logStreamName"]
     assert any("hello from start" in line for line in metaflow.batch.log(job))
+
+
+class StateMachine:
+    """A flow deployed as a state machine."""
+
+    def __init__(self, metaflow, name, *options, file):
+        self.metaflow = metaflow
+        self.states = metaflow.account.emulator.client("stepfunctions")
+        metaflow.flow("step-functions", "create", *options, name=file)
+        machines = self.states.list_state_machines()["stateMachines"]
+        self.arn = next(machine["stateMachineArn"] for machine in machines if machine["name"] == name)
+
+    def executions(self):
+        return self.states.list_executions(stateMachineArn=self.arn)["executions"]
+
+    def ended(self, execution, seconds=300):
+        """Wait until an execution has ended; its description."""
+        arn = execution["executionArn"]
+        return wait_for(
+            lambda: (found := self.states.describe_execution(executionArn=arn))["status"] != "RUNNING" and found,
+            seconds,
+        )
+
+
+def test_a_state_machine_runs_everything_that_metaflow_makes(metaflow):
+    """Parameter, branch, join, foreach, @retry and @catch."""
+    machine = StateMachine(metaflow, "ShapesFlow", file="shapes.py")
+    metaflow.flow("step-functions", "trigger", "--width", "3")
+    (execution,) = machine.executions()
+    assert machine.ended(execution)["status"] == "SUCCEEDED"
+    run = f"Run('ShapesFlow/sfn-{execution['name']}')"
+    assert metaflow.read(f"[{run}.successful, {run}.data.sum, {run}.data.sides, {run}.data.attempts]") == [
+        True,
+        5,
+        ["left", "right"],
+        [0, 1, 0],
+    ]
+    assert "caught" in metaflow.read(f"str({run}.data.failure)")
+
+
+def test_a_scheduled_state_machine_with_a_distributed_map(metaflow):
+    machine = StateMachine(metaflow, "ScheduledFlow", "--use-distributed-map", file="scheduled.py")
+    assert machine.executions() == []
+    metaflow.account.emulator.request("POST", "/_runtime/clock", {"advance": 24 * 3600})
+    (execution,) = machine.executions()
+    assert machine.ended(execution)["status"] == "SUCCEEDED"
+    assert metaflow.read(f"Run('ScheduledFlow/sfn-{execution['name']}').data.sum") == 3
