@@ -17,6 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.list_gaps:
         _list_gaps()
         return 0
+    if args.stop:
+        return _stop(args.pid_file, args.timeout)
     options = Options(
         host=args.host,
         port=args.port,
@@ -59,8 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--latency-ms", type=float, default=0, help="what each call waits (default: %(default)s)")
     parser.add_argument("--plain", action="store_true", help="leave moto as it is, with its gaps")
+    parser.add_argument("--stop", action="store_true", help="end the emulator that was started with this --pid-file")
+    parser.add_argument("--timeout", type=float, default=30, help="seconds that --stop waits (default: %(default)s)")
     parser.add_argument("--list-gaps", action="store_true", help="print the differences from moto and exit")
     return parser
+
+
+def _stop(pid_file: Path, timeout: float) -> int:
+    """Say "stopped" where there was something to stop."""
+    try:
+        stopped = daemon.stop(pid_file, timeout)
+    except TimeoutError as error:
+        sys.stderr.write(f"emulator: {error}\n")
+        return 1
+    sys.stdout.write("stopped\n" if stopped else "not running\n")
+    return 0
 
 
 def _list_gaps() -> None:

@@ -17,9 +17,10 @@ PREFIX = "/_emulator/"
 class Control:
     """WSGI middleware that answers the control routes and hands on everything else."""
 
-    def __init__(self, app: Any, log: CallLog, faults: Faults, state_dir: str) -> None:
+    def __init__(self, app: Any, log: CallLog, faults: Faults, state_dir: str, account: str) -> None:
         self.app = app
         self.state_dir = state_dir
+        self.account = account
         self.routes: dict[tuple[str, str], Callable[[Any], Any]] = {
             ("GET", "health"): self._health,
             ("GET", "calls"): lambda _: {"calls": log.totals()},
@@ -54,4 +55,4 @@ class Control:
             return HTTPStatus.BAD_REQUEST, {"error": f"{type(error).__name__}: {error}"}
 
     def _health(self, _: Any) -> dict[str, Any]:
-        return {"status": "ok", "pid": os.getpid(), "state_dir": self.state_dir}
+        return {"status": "ok", "pid": os.getpid(), "state_dir": self.state_dir, "account": self.account}

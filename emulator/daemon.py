@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -52,3 +55,32 @@ def _redirect(log_file: Path) -> None:
         os.dup2(source, descriptor)
     os.close(devnull)
     os.close(log)
+
+
+def stop(pid_file: Path, timeout: float) -> bool:
+    """End the daemon of a pid file, with all that it runs; returns whether there was one.
+
+    Raises:
+        TimeoutError: it has not ended after `timeout` seconds.
+    """
+    try:
+        pid = int(pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    if not _is_ours(pid, pid_file):
+        return False
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while _is_ours(pid, pid_file):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} has not ended {timeout:.0f} s after SIGTERM")
+        time.sleep(0.05)
+    return True
+
+
+def _is_ours(pid: int, pid_file: Path) -> bool:
+    """Whether the process was started with this pid file: the number can belong to another one by now."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return f"--pid-file={pid_file}" in words
+    return False

@@ -148,7 +148,7 @@ def _application(options: Options, endpoint: str) -> Any:
         app = _with_time_and_reset(runtime.middleware(app), runtime)
     log, faults = CallLog(), Faults()
     app = Recorder(Injector(app, faults, options.latency_ms / 1000), log)
-    return Control(app, log, faults, str(options.state_dir))
+    return Control(app, log, faults, str(options.state_dir), options.account)
 
 
 def _with_time_and_reset(app: Any, runtime: ModuleType) -> Any:

@@ -97,11 +97,20 @@ def test_starts_once_even_in_check_mode_and_stops(role: Role) -> None:
     assert "changed=0" in again.stdout, again.stdout
 
 
-def test_refuses_a_port_of_another_emulator(role: Role, emulator: Emulator) -> None:
+def test_shares_the_emulator_of_another_environment_and_leaves_it(role: Role, emulator: Emulator) -> None:
     taken = int(emulator.endpoint.rpartition(":")[2])
-    refused = role.play(port=taken)
+    shared = role.play(port=taken)
+    assert "changed=0" in shared.stdout, shared.stdout
+    stopped = role.play(port=taken, state="absent")
+    assert stopped.returncode == 0, stopped.stdout
+    assert emulator.client("sts").get_caller_identity()["Account"]
+
+
+def test_refuses_a_port_of_another_account(role: Role, emulator: Emulator) -> None:
+    taken = int(emulator.endpoint.rpartition(":")[2])
+    refused = role.play(port=taken, account="210987654321")
     assert refused.returncode != 0
-    assert f"emulator_port {taken} on 127.0.0.1 is held by the emulator of" in " ".join(refused.stdout.split())
+    assert f"emulator_port {taken} on 127.0.0.1 is held by an emulator of account" in " ".join(refused.stdout.split())
 
 
 def test_refuses_a_port_of_something_else(role: Role) -> None:
