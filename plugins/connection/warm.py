@@ -118,6 +118,14 @@ from ansible_collections.mlops.metaflow.plugins.plugin_utils.warm_client import 
 
 display = Display()
 
+# Python itself handles some signals, like SIGINT, and may not change what others, like SIGKILL, do.
+_SUICIDE = b"""
+import contextlib, os, signal
+with contextlib.suppress(OSError):
+    signal.signal(%(number)d, signal.SIG_DFL)
+os.kill(os.getpid(), %(number)d)
+"""
+
 
 class Connection(LocalConnection):
     """`local`, except for pipelined Python modules.
@@ -134,9 +142,17 @@ class Connection(LocalConnection):
             except DeclinedError as reason:
                 display.vvv(f"WARM: {reason}", host=self._play_context.remote_addr)
             except UnavailableError as problem:
-                # Display shows equal warnings once: so one for the run, however many tasks.
-                display.warning(f"The warm connection is not used, modules run as with 'local': {problem}")
+                self._warn_once(f"The warm connection is not used, modules run as with 'local': {problem}")
         return super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+
+    def _warn_once(self, message: str) -> None:
+        """Show a warning unless a task of this run has shown one: then only to whom -vvv asks for it."""
+        try:
+            Path(C.DEFAULT_LOCAL_TMP, "warm-warned").touch(exist_ok=False)
+        except FileExistsError:
+            display.vvv(message, host=self._play_context.remote_addr)
+        else:
+            display.warning(message)
 
     def _run_module(self, cmd: str, in_data: bytes) -> tuple[int, bytes, bytes]:
         payload = warm_payload.parse_payload(in_data)
@@ -168,6 +184,5 @@ class Connection(LocalConnection):
         """
         if outcome.signal is None:
             return outcome.exit, outcome.stdout, outcome.stderr
-        suicide = f"import os; os.kill(os.getpid(), {outcome.signal})"
-        code, stdout, stderr = super().exec_command(cmd, in_data=suicide.encode())
+        code, stdout, stderr = super().exec_command(cmd, in_data=_SUICIDE % {b"number": outcome.signal})
         return code, outcome.stdout + stdout, outcome.stderr + stderr

@@ -72,12 +72,19 @@ class ForkServer:
             try:
                 connection, stdout, stderr = self._prepare(stack, header, payload)
                 connection.send(b"go")
-            except OSError as error:
-                raise UnavailableError(f"{type(error).__name__}: {error}") from error
+            except (OSError, EOFError) as error:
+                raise UnavailableError(f"{type(error).__name__}: {error} {self._last_words()}".rstrip()) from error
             outcome = _collect(connection, stdout, stderr)
             with contextlib.suppress(OSError):
                 connection.send(b"done")
             return outcome
+
+    def _last_words(self) -> str:
+        """The last line of the server's log, which names the error that ended it, if it had time for that."""
+        try:
+            return (self._directory / "log").read_text(errors="replace").strip().rpartition("\n")[2]
+        except OSError:
+            return ""
 
     def _prepare(
         self, stack: contextlib.ExitStack, header: dict[str, object], payload: bytes
@@ -223,7 +230,7 @@ def _await_ready(connection: socket.socket) -> None:
     if answer.startswith(b"no "):
         raise DeclinedError(answer[3:].decode(errors="replace"))
     if answer != b"ready":
-        raise UnavailableError("the fork server ended before it was ready")
+        raise EOFError("the fork server ended before it was ready")
 
 
 def _collect(connection: socket.socket, stdout: IO[bytes], stderr: IO[bytes]) -> Outcome:

@@ -17,10 +17,12 @@ import socket
 import sys
 import threading
 import types
+from pathlib import Path
 from typing import NoReturn
 
 from warm_library import Archive, Library
 
+_OWN_DIRECTORY = f"{Path(__file__).parent}/"
 # What an interpreter gives the program that it reads from stdin, besides the name.
 _MAIN_ATTRIBUTES = {
     "__annotations__": {},
@@ -106,14 +108,22 @@ def run_program(source: bytes, names: dict[str, str]) -> int:
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         code = 1
-        own_frame = error.__traceback__
-        error.__traceback__ = own_frame.tb_next
+        error.__traceback__ = _without_own_frames(error.__traceback__)
         sys.excepthook(type(error), error, error.__traceback__)
     code = _finalize(code)
     if interrupted:  # as the interpreter does, so that whoever waits sees the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     return code
+
+
+def _without_own_frames(traceback: types.TracebackType | None) -> types.TracebackType | None:
+    """The traceback as it is without a fork server: its files are those beside this one."""
+    if traceback is None:
+        return None
+    traceback.tb_next = _without_own_frames(traceback.tb_next)
+    own = traceback.tb_frame.f_code.co_filename.startswith(_OWN_DIRECTORY)
+    return traceback.tb_next if own else traceback
 
 
 def _exit_code(end: SystemExit) -> int:
