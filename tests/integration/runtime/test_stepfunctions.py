@@ -98,6 +98,51 @@ def test_an_index_in_a_path_gives_a_value(states):
     assert states.batch.log(states.batch.job(json.loads(done["output"])["JobId"])) == ["right"]
 
 
+def test_an_inline_foreach_takes_its_items_from_the_table(states):
+    table = states.account.emulator.client("dynamodb")
+    table.create_table(
+        TableName="splits",
+        KeySchema=[{"AttributeName": "pathspec", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pathspec", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    table.put_item(
+        TableName="splits", Item={"pathspec": {"S": "parent"}, "for_each_cardinality": {"NS": ["0", "1", "2"]}}
+    )
+    foreach = machine(
+        start={"Type": "Pass", "Result": {"JobId": "parent", "Parameters": {"p": "1"}}, "Next": "#take"},
+        **{
+            "#take": {
+                "Type": "Task",
+                "Resource": "arn:aws:states:::dynamodb:getItem",
+                "Parameters": {
+                    "TableName": "splits",
+                    "Key": {"pathspec": {"S.$": "$.JobId"}},
+                    "ConsistentRead": True,
+                    "ProjectionExpression": "for_each_cardinality",
+                },
+                "ResultPath": "$.Result",
+                "Next": "*take",
+            },
+            "*take": {
+                "Type": "Map",
+                "ItemsPath": "$.Result.Item.for_each_cardinality.NS",
+                "Parameters": {"JobId.$": "$.JobId", "SplitParentTaskId.$": "$.JobId", "Index.$": "$$.Map.Item.Value"},
+                "MaxConcurrency": 100,
+                "Iterator": machine(
+                    take=states.job(
+                        "true", variables={"INDEX": "$.Index"}, ResultPath="$.Job", OutputPath=KEEP, End=True
+                    )
+                ),
+                "End": True,
+            },
+        },
+    )
+    done = states.run("foreach", foreach)
+    assert done["status"] == "SUCCEEDED", (done["error"], done["cause"])
+    assert sorted(one["Index"] for one in json.loads(done["output"])) == ["0", "1", "2"]
+
+
 def distributed(states):
     """What Metaflow makes of a foreach with --use-distributed-map."""
     writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "maps", "Prefix": "run"}}
