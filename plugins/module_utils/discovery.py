@@ -270,6 +270,9 @@ MAKERS = {
     "db_instance": "database",
 }
 
+#: What a network's range is assumed to be: RFC 5737 keeps it for documentation.
+PREDICTED_CIDR = "192.0.2.0/24"
+
 
 def predicted(kind, name, region, account):
     """Return what check mode assumes of a resource that an earlier component would have made.
@@ -291,5 +294,7 @@ def predicted(kind, name, region, account):
     elif kind in ("secret", "flow_secret"):
         found["arn"] = found["id"] = f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-predicted"
     elif kind == "subnet":
-        found |= {"availability_zone": f"{region}a", "cidr_block": "", "vpc_id": "vpc-predicted"}
+        found |= {"availability_zone": f"{region}a", "cidr_block": PREDICTED_CIDR, "vpc_id": "vpc-predicted"}
+    elif kind == "vpc":
+        found["cidr_block"] = PREDICTED_CIDR
     return found
