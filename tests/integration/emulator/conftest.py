@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,7 +16,8 @@ from emulated_aws import Emulator
 
 # What a test meets where AWS's behaviour is missing; an emulator that does not start is none of these.
 WHAT_A_GAP_RAISES = (
-    AssertionError, BotoCoreError, ClientError, KeyError, ResponseParserError, ValueError, pytest.fail.Exception,
+    AssertionError, BotoCoreError, ClientError, HTTPError, KeyError, ResponseParserError, ValueError,
+    pytest.fail.Exception,
 )  # fmt: skip
 
 
