@@ -4,16 +4,21 @@
 balancers and task credentials; ``reset`` ends everything that runs, ``shutdown`` for good.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from .assembly import Runtime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .assembly import Runtime
 
 _runtime: Runtime | None = None
 
 
 def install(state_dir: Path, endpoint: str) -> None:
     """Let the account run things: state below ``state_dir``, AWS at ``endpoint``."""
+    from .assembly import Runtime  # here: it imports all of moto that the runtime hooks into, which takes seconds
+
     global _runtime
     if _runtime:
         raise RuntimeError("the runtime is installed already")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import credentials, images, logs, metadata, secrets
 from .database import Databases
+from .engine import Engine, EngineProcess, find_engine
 from .errors import CannotStartContainerError
 from .images import Image
 from .network import LOOPBACK, Peer
@@ -50,6 +51,8 @@ class Definition:
     log_options: Mapping[str, str] | None = None
     log_stream: str = ""
     working_directory: str = ""
+    ports: Sequence[int] = ()
+    """The container ports that are mapped."""
 
 
 class Container:
@@ -62,11 +65,12 @@ class Container:
         """Container port → local port."""
         self._host = host
         self._session: str | None = None
-        self._process: LocalProcess | None = None
+        self._process: LocalProcess | EngineProcess | None = None
 
     def prepare(self) -> None:
         """Find the image, read the secrets, open the log stream, choose the ports; StartError where one is missing."""
-        self._image = images.find(self.definition.image)
+        self._engine = self._usable_engine()
+        self._image = (images.of_engine if self._engine else images.find)(self.definition.image)
         self._environment = self._build_environment(self._image)
         self._sink = logs.discard
         if self.definition.log_options is not None:
@@ -74,10 +78,7 @@ class Container:
 
     def start(self, on_exit: Callable[[int], None]) -> None:
         """Start the process; CannotStartContainerError where the program is missing."""
-        command = [*self.definition.entry_point, *self.definition.command] or self._image.command
-        self._process = self._local_process(
-            command, self._directory, self._sink, lambda code: self._ended(code, on_exit)
-        )
+        self._process = self._main_process(lambda code: self._ended(code, on_exit))
         try:
             self._process.start()
         except CannotStart as error:
@@ -95,6 +96,8 @@ class Container:
         The container's own ports are local ones here, so that ``localhost:8080`` in the command is replaced.
         """
         command = [LOCAL_ADDRESS.sub(self._local_address, word) for word in command]
+        if isinstance(self._process, EngineProcess):
+            return self._process.run_inside(command)
         codes: list[int] = []
         process = self._local_process(
             command, self._directory.with_name(f"{self._directory.name}-check"), logs.discard, codes.append
@@ -115,6 +118,29 @@ class Container:
     @property
     def _name(self) -> str:
         return f"{self.identity.task_id}-{self.definition.name}"
+
+    def _usable_engine(self) -> Engine | None:
+        """The container engine, where it has the image and nothing else is needed to run it."""
+        engine = find_engine()
+        if engine is None or images.needs_database(self.definition.image) or not engine.has(self.definition.image):
+            return None
+        return engine
+
+    def _main_process(self, on_exit: Callable[[int], None]) -> LocalProcess | EngineProcess:
+        asked = self.definition
+        if self._engine:
+            return EngineProcess(
+                self._engine,
+                asked.image,
+                asked.entry_point,
+                asked.command,
+                self._environment,
+                self._sink,
+                on_exit,
+                asked.working_directory,
+            )
+        command = [*asked.entry_point, *asked.command] or self._image.command
+        return self._local_process(command, self._directory, self._sink, on_exit)
 
     def _local_process(
         self, command: Sequence[str], directory: Path, on_line: logs.Sink, on_exit: Callable[[int], None]
@@ -170,7 +196,9 @@ class Container:
         """Choose a free local port for each one that the program listens on."""
         listening = image.listening(given)
         local = dict(zip(listening, images.free_ports(len(listening)), strict=True))
-        self.ports = {port: local[variable] for variable, port in listening.items()}
+        # A container on an engine shares the host's network: a port that no variable moves is the same port there.
+        unmoved = {port: port for port in self.definition.ports if self._engine}
+        self.ports = unmoved | {port: local[variable] for variable, port in listening.items()}
         return {variable: str(port) for variable, port in local.items()}
 
     def _local_address(self, match: re.Match[str]) -> str:

@@ -48,13 +48,32 @@ def table(path: Path = TABLE) -> tuple[Image, ...]:
 
 def find(reference: str) -> Image:
     """The entry for an image reference; CannotPullContainerError where there is none."""
-    for image in table():
-        if any(fnmatch.fnmatchcase(reference, pattern) for pattern in image.patterns):
-            return image
+    image = _entry(reference)
+    if image:
+        return image
     full = canonical(reference)
     raise CannotPullContainerError(
         f"pull image manifest has been retried 1 time(s): failed to resolve ref {full}: {full}: not found"
     )
+
+
+def of_engine(reference: str) -> Image:
+    """What the table knows of an image that an engine has: the ports on which it can be told to listen."""
+    entry = _entry(reference)
+    return Image(name="engine", patterns=(), command=(), ports=entry.ports if entry else {})
+
+
+def needs_database(reference: str) -> bool:
+    """Whether the image's own program needs a PostgreSQL, which no engine gives it here; its stand-in does not."""
+    entry = _entry(reference)
+    return entry is not None and entry.needs_database
+
+
+def _entry(reference: str) -> Image | None:
+    for image in table():
+        if any(fnmatch.fnmatchcase(reference, pattern) for pattern in image.patterns):
+            return image
+    return None
 
 
 def programs(state_dir: Path, image: Image) -> Path:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 CONTAINER_INIT = Path(__file__).with_name("container_init.py")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -111,8 +112,18 @@ class LocalProcess:
         self._on_exit(self.exit_code)
 
 
-RUNNING: set[LocalProcess] = set()
-"""Every process that this emulator has started and that has not ended."""
+class Process(Protocol):
+    """What runs: a local process, or a container on an engine."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most ``timeout`` seconds for the end; whether it has ended."""
+
+
+RUNNING: set[Process] = set()
+"""Everything that this emulator has started and that has not ended."""
 
 
 def kill_all(timeout: float = 10) -> None:
@@ -122,7 +133,7 @@ def kill_all(timeout: float = 10) -> None:
         process.kill()
     for process in processes:
         if not process.wait(timeout):
-            raise TimeoutError(f"{process.command[0]} (init {process._init.pid}) does not end")
+            raise TimeoutError(f"{process!r} does not end")
 
 
 def container_path(*first: Path) -> str:

@@ -17,11 +17,13 @@ from typing import Any
 from moto.core.utils import utcnow
 
 from .clock import scaled
-from .containers import Container, Definition, Host, Identity
+from .containers import Container, Host, Identity
 from .errors import ResourceInitializationError, StartError
-from .network import Peer, addresses
+from .interfaces import TaskInterface
+from .network import Peer
 from .place import Place
 from .policies import trusts
+from .task_definitions import check_command, check_patience, definition, overridden
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class Task:
         self.request = request
         self.cluster_name, self.cluster_arn = request.cluster.name, request.cluster.arn
         self.task_arn = place.arn("ecs", f"task/{self.cluster_name}/{self.id}")
-        self.task_definition_arn = request.definition.arn
+        self.task_definition_arn, self.family = request.definition.arn, request.definition.family
         self.desired_status, self.last_status = "RUNNING", "PROVISIONING"
         self.launch_type = request.launch_type
         self.capacity_provider_name = request.capacity_provider
@@ -122,29 +124,25 @@ class Task:
         self.connectivity = "CONNECTED"
         self.version = 1
         self.container_instance_arn: str | None = None
-        self.attachments: list[dict[str, Any]] = []
-        self.network_interfaces: list[dict[str, str]] = []
+        self._interface = self._new_interface()
+        self.attachments = [self._interface.attachment] if self._interface else []
+        self.network_interfaces = [self._interface.shown_in_container] if self._interface else []
         self._host = host
         self._on_change = on_change
         self._events: queue.Queue[Exited | Stop] = queue.Queue()
-        self._interface: Any = None
-        self._attach_interface()
-        self.containers = [TaskContainer(self, settings) for settings in self._overridden_definitions()]
+        self.containers = [TaskContainer(self, settings) for settings in overridden(request.definition, self.overrides)]
         self._thread = threading.Thread(target=self._run, name=f"task-{self.id}", daemon=True)
 
     @property
     def health_status(self) -> str:
         """HEALTHY when every essential container with a check is."""
-        checked = [
-            container.health_status for container in self.containers if container.essential and _check(container)
-        ]
+        checked = [container.health_status for container in self._checked_containers()]
         return "UNKNOWN" if not checked else min(checked, key=["UNHEALTHY", "UNKNOWN", "HEALTHY"].index)
 
     @property
     def is_healthy(self) -> bool:
         """Whether it runs and no health check of its own says otherwise."""
-        has_check = any(_check(container) for container in self.containers)
-        return self.last_status == "RUNNING" and self.health_status == ("HEALTHY" if has_check else "UNKNOWN")
+        return self.last_status == "RUNNING" and all(c.health_status == "HEALTHY" for c in self._checked_containers())
 
     def start(self) -> None:
         """Begin; the rest happens in the task's own thread."""
@@ -164,7 +162,11 @@ class Task:
     @property
     def address(self) -> str:
         """The private IPv4 address."""
-        return self._interface.private_ip_address if self._interface else ""
+        return self._interface.address if self._interface else ""
+
+    def _checked_containers(self) -> list[TaskContainer]:
+        """The containers whose health is the task's."""
+        return [container for container in self.containers if container.essential and _check(container)]
 
     def _run(self) -> None:
         try:
@@ -182,10 +184,11 @@ class Task:
         self._check_role(getattr(self.request.definition, "execution_role_arn", None))
         self._check_role(getattr(self.request.definition, "task_role_arn", None))
         for container in self.containers:
-            container.run = Container(self._host, self._definition(container), self._identity())
+            container.run = Container(self._host, definition(container.settings, self.id), self._identity())
             container.run.prepare()
         self.pull_stopped_at = utcnow()
-        self._open_ports()
+        if self._interface:
+            self._interface.open({port: local for c in self.containers for port, local in c.run.ports.items()})
         for container in self._in_start_order():
             self._start_container(container)
         self.started_at = utcnow()
@@ -226,7 +229,8 @@ class Task:
                 self._container_ended(event)
         self.execution_stopped_at = utcnow()
         self._move("DEPROVISIONING")
-        self._detach_interface()
+        if self._interface:
+            self._interface.detach()
         for container in self.containers:
             container.last_status = "STOPPED"
         self.stopped_at = utcnow()
@@ -277,13 +281,13 @@ class Task:
             if not check or container.last_status != "RUNNING" or container.run is None:
                 continue
             before = container.health_status
-            passed = container.run.run_inside(_check_command(check), check.get("timeout", 5))
+            passed = container.run.run_inside(check_command(check), check.get("timeout", 5))
             container.checked_at = time.monotonic()
             container.failures = 0 if passed else container.failures + 1
             started = (utcnow() - (self.started_at or utcnow())).total_seconds()
             if passed:
                 container.health_status = "HEALTHY"
-            elif container.failures >= check.get("retries", 3) and started >= _patience(check):
+            elif container.failures >= check.get("retries", 3) and started >= check_patience(check):
                 container.health_status = "UNHEALTHY"
             if container.health_status != before:
                 self._changed()
@@ -292,88 +296,19 @@ class Task:
         if arn and not trusts(self.place, arn, SERVICE_PRINCIPAL):
             raise StartError(cannot_assume(arn))
 
-    def _identity(self) -> Identity:
-        definition = self.request.definition
-        execution_role = getattr(definition, "execution_role_arn", None)
-        task_role = self.overrides.get("taskRoleArn") or getattr(definition, "task_role_arn", None)
-        return Identity(self.place, self.id, task_role, execution_role and execution_role.split("/")[-1], self._peer())
-
-    def _peer(self) -> Peer:
-        if self._interface is None:
-            return Peer()
-        return Peer(tuple(group.id for group in self._interface.group_set), (self.address,))
-
-    def _definition(self, container: TaskContainer) -> Definition:
-        settings = container.settings
-        options = None
-        log_configuration = settings.get("logConfiguration") or {}
-        if log_configuration.get("logDriver") == "awslogs":
-            options = log_configuration.get("options", {})
-        prefix = (options or {}).get("awslogs-stream-prefix")
-        return Definition(
-            name=container.name,
-            image=container.image,
-            command=settings.get("command") or (),
-            entry_point=settings.get("entryPoint") or (),
-            environment={entry["name"]: entry["value"] for entry in settings.get("environment") or []},
-            secrets={entry["name"]: entry["valueFrom"] for entry in settings.get("secrets") or []},
-            log_options=options,
-            log_stream=f"{prefix}/{container.name}/{self.id}" if prefix else container.runtime_id,
-            working_directory=settings.get("workingDirectory") or "",
-        )
-
-    def _overridden_definitions(self) -> list[dict[str, Any]]:
-        """The container definitions with the overrides of RunTask."""
-        overrides = {entry["name"]: entry for entry in self.overrides.get("containerOverrides", [])}
-        return [
-            _override(settings, overrides.get(settings["name"], {}))
-            for settings in self.request.definition.container_definitions
-        ]
-
-    def _attach_interface(self) -> None:
-        """Create the network interface of a task in awsvpc mode."""
+    def _new_interface(self) -> TaskInterface | None:
+        """The network interface of a task in awsvpc mode."""
         network = self.request.network.get("awsvpcConfiguration")
         if self.request.definition.network_mode != "awsvpc" or not network:
-            return
-        ec2 = self.place.backend("ec2")
-        subnet = ec2.get_subnet(network["subnets"][0])
-        groups = network.get("securityGroups") or [ec2.get_default_security_group(subnet.vpc_id).id]
-        self._interface = ec2.create_network_interface(
-            subnet=subnet, private_ip_address="", group_ids=groups, description=self.task_arn
-        )
-        self._interface.status = "in-use"
-        attachment = str(uuid.uuid4())
-        details = {
-            "subnetId": subnet.id,
-            "networkInterfaceId": self._interface.id,
-            "macAddress": self._interface.mac_address,
-            "privateIPv4Address": self.address,
-        }
-        self.attachments.append(
-            {
-                "id": attachment,
-                "type": "ElasticNetworkInterface",
-                "status": "ATTACHED",
-                "details": [{"name": name, "value": value} for name, value in details.items()],
-            }
-        )
-        self.network_interfaces.append({"attachmentId": attachment, "privateIpv4Address": self.address})
+            return None
+        return TaskInterface(self.place, self.task_arn, network)
 
-    def _open_ports(self) -> None:
-        """Make the ports on which containers listen known under the task's address.
-
-        Like on Fargate a port need not be mapped to be reachable: security groups decide.
-        """
-        ports = {port: local for container in self.containers for port, local in container.run.ports.items()}
-        if self._interface:
-            addresses.add(self._interface.subnet.vpc_id, self.address, self._peer().groups, ports)
-
-    def _detach_interface(self) -> None:
-        if self._interface:
-            addresses.remove(self._interface.subnet.vpc_id, self.address)
-            self.place.backend("ec2").enis.pop(self._interface.id, None)
-            for attachment in self.attachments:
-                attachment["status"] = "DELETED"
+    def _identity(self) -> Identity:
+        asked = self.request.definition
+        execution_role = getattr(asked, "execution_role_arn", None)
+        task_role = self.overrides.get("taskRoleArn") or getattr(asked, "task_role_arn", None)
+        peer = self._interface.peer if self._interface else Peer()
+        return Identity(self.place, self.id, task_role, execution_role and execution_role.split("/")[-1], peer)
 
     def _register_targets(self) -> None:
         for balancer in self.request.load_balancers:
@@ -408,27 +343,8 @@ def cannot_assume(arn: str) -> str:
     )
 
 
-def _override(settings: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """A container definition with what RunTask puts in its place; variables are merged by name."""
-    merged = {**settings, **{key: value for key, value in override.items() if key != "environment"}}
-    variables = {
-        entry["name"]: entry for entry in [*(settings.get("environment") or []), *override.get("environment", [])]
-    }
-    return {**merged, "environment": list(variables.values())}
-
-
 def _check(container: TaskContainer) -> dict[str, Any]:
     return container.settings.get("healthCheck") or {}
-
-
-def _patience(check: Mapping[str, Any]) -> float:
-    """Real seconds that a program has before failed checks make it unhealthy: what it would have on AWS."""
-    return check.get("startPeriod", 0) + check.get("interval", 30) * check.get("retries", 3)
-
-
-def _check_command(check: Mapping[str, Any]) -> list[str]:
-    kind, *words = check["command"]
-    return ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words
 
 
 def _text(value: Any) -> str | None:

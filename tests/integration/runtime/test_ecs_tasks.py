@@ -216,6 +216,25 @@ class TestSecrets:
         assert self.read(account, "/test/key") == "k2"
 
 
+def test_tasks_are_listed_by_what_they_are(account):
+    running = account.run(account.define(account.container("sleep", "600")), startedBy="tester", group="mine")
+    stopped = account.run(account.define(account.container("true")))
+    account.running(running)
+    account.stopped(stopped)
+
+    def listed(**filters):
+        return account.ecs.list_tasks(cluster="test", **filters)["taskArns"]
+
+    assert listed() == [running]
+    assert stopped in listed(desiredStatus="STOPPED")
+    assert listed(startedBy="tester") == [running]
+    assert listed(startedBy="another") == []
+    assert listed(family="test") == [running]
+    assert listed(launchType="EC2") == []
+    missing = account.ecs.describe_tasks(cluster="test", tasks=["gone"])
+    assert missing["failures"] == [{"arn": "gone", "reason": "MISSING"}]
+
+
 def test_the_metadata_image_is_known_by_all_its_names(account):
     images = [METADATA_IMAGE, "public.ecr.aws/outerbounds/metaflow_metadata_service:2.5.0"]
     for image in images:
