@@ -12,10 +12,10 @@ from .database import Databases
 from .eventbridge import EventBridge
 from .forward import Forwarder
 from .loadbalancing import LoadBalancing
-from .middleware import Middleware
 from .network import addresses
 from .place import backends
 from .processes import kill_all
+from .routes import Routes
 
 END_TIMEOUT = 5
 """Seconds within which a task whose processes were killed ends."""
@@ -38,7 +38,7 @@ class Runtime:
 
     def middleware(self, app: Any) -> Any:
         """The application in front of moto's."""
-        return Middleware(Forwarder(app, LoadBalancing(self.scheduler.checker)), self.databases, self.events)
+        return Routes(Forwarder(app, LoadBalancing(self.scheduler.checker)), self.databases, self.events)
 
     def reset(self) -> None:
         """End everything that runs and forget it."""

@@ -19,7 +19,7 @@ from .database import Databases
 from .eventbridge import EventBridge
 
 
-class Middleware:
+class Routes:
     """Answers the paths of the runtime, and hands on all others."""
 
     def __init__(self, app: Any, databases: Databases, events: EventBridge) -> None:
