@@ -99,29 +99,16 @@ options:
       - With O(state=absent), name of the snapshot that is taken first. Left out, the data is lost, and so are the
         automatic backups.
     type: str
-  wait:
-    description: Whether to wait until the instance is available, or gone.
-    type: bool
-    default: true
   wait_timeout:
     description: How long to wait, in seconds. A new instance takes RDS 5 to 10 minutes.
     type: int
     default: 1800
 extends_documentation_fragment:
+  - mlops.metaflow.resource
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.tags
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Predicts the instance, its ARN included, and makes no call that changes anything.
-    support: full
-  diff_mode:
-    description: Shows what is declared, as it was and as it will be. The password is no part of it.
-    support: full
-  idempotent:
-    description: A second run makes no call that changes anything.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -34,29 +34,12 @@ options:
     choices: [present, absent]
     default: present
     type: str
-  wait:
-    description: Whether to wait until EC2 shows what was changed.
-    type: bool
-    default: true
-  wait_timeout:
-    description: How long to wait, in seconds.
-    type: int
-    default: 600
 extends_documentation_fragment:
+  - mlops.metaflow.resource
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.tags
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Predicts an address with the id C(eipalloc-predicted), and makes no call that changes anything.
-    support: full
-  diff_mode:
-    description: Shows the tags as they were and as they will be.
-    support: full
-  idempotent:
-    description: A second run makes no call that changes anything.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -50,29 +50,12 @@ options:
   lifecycle_policy:
     description: Which images ECR forgets by itself, as ECR writes it. Left out, there is no policy.
     type: dict
-  wait:
-    description: ECR finishes at once; the option is there as in every module.
-    type: bool
-    default: true
-  wait_timeout:
-    description: How long to wait, in seconds.
-    type: int
-    default: 600
 extends_documentation_fragment:
+  - mlops.metaflow.resource
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.tags
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Predicts the repository, its ARN and URI included.
-    support: full
-  diff_mode:
-    description: Shows what is declared, as it was and as it will be.
-    support: full
-  idempotent:
-    description: A second run makes no call that changes anything.
-    support: full
 """
 
 EXAMPLES = r"""

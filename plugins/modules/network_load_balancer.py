@@ -156,29 +156,12 @@ options:
         description: Which TLS versions and ciphers are admitted.
         type: str
         default: ELBSecurityPolicy-TLS13-1-2-2021-06
-  wait:
-    description: Whether to wait until it is active, or gone with its network interfaces.
-    type: bool
-    default: true
-  wait_timeout:
-    description: How long to wait, in seconds. AWS takes 2 to 4 minutes.
-    type: int
-    default: 600
 extends_documentation_fragment:
+  - mlops.metaflow.resource
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.tags
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Predicts the load balancer and its ARNs, which end in C(predicted); changes nothing.
-    support: full
-  diff_mode:
-    description: Shows what is declared, as it was and as it will be.
-    support: full
-  idempotent:
-    description: A second run makes no call that changes anything.
-    support: full
 """
 
 EXAMPLES = r"""

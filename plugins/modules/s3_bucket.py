@@ -111,29 +111,12 @@ options:
         description: What the log objects' keys begin with.
         type: str
         default: ""
-  wait:
-    description: Whether to wait until S3 shows what was changed.
-    type: bool
-    default: true
-  wait_timeout:
-    description: How long to wait, in seconds.
-    type: int
-    default: 600
 extends_documentation_fragment:
+  - mlops.metaflow.resource
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.tags
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    description: Predicts the bucket, its ARN included, and makes no call that changes anything.
-    support: full
-  diff_mode:
-    description: Shows what is declared, as it was and as it will be.
-    support: full
-  idempotent:
-    description: A second run makes no call that changes anything.
-    support: full
 """
 
 EXAMPLES = r"""
