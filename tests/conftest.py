@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from emulated_aws import Emulator
+from hypothesis import settings
+
+# The same cases at every run, so that a failure is the change's own; no deadline, so that a busy machine is no failure.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
