@@ -1,5 +1,6 @@
 """The runtime of one emulator: puts the parts together and ends them together."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Runtime:
     def __init__(self, state_dir: Path, endpoint: str) -> None:
         self.databases = Databases(state_dir / "databases")
         self.host = Host(state_dir, endpoint, self.databases)
+        self._remove_leftovers()
         images.install_programs(state_dir)
         self.scheduler = ecs.install(self.host)
         self.batch = batch.install(self.host)
@@ -47,10 +49,15 @@ class Runtime:
         self.batch.reset()
         self.events.reset()
         self._end_tasks()
-        for _, backend in backends("rds"):
-            for instance in backend.databases.values():
-                self.databases.delete(instance)
+        self.databases.reset()
         addresses.clear()
+
+    def _remove_leftovers(self) -> None:
+        """Remove the files of an emulator that was killed."""
+        self.databases.reset()
+        leftovers = self.host.state_dir / "containers"
+        if leftovers.exists():
+            shutil.rmtree(leftovers)
 
     def _stop_executions(self) -> None:
         for regions in list(stepfunctions_parser_backends.values()):

@@ -61,6 +61,12 @@ class Databases:
             path.unlink(missing_ok=True)
         self._schema_versions.pop(instance.db_instance_identifier, None)
 
+    def reset(self) -> None:
+        """Remove all data, also what an emulator that was killed has left."""
+        for path in self.directory.glob("db-*.sqlite*"):
+            path.unlink(missing_ok=True)
+        self._schema_versions.clear()
+
 
 def install(databases: Databases) -> None:
     """Give each instance a resource id of its own, and let the data of a deleted instance go."""
