@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
+from ansible_collections.mlops.metaflow.plugins.module_utils.diff import api_form
 
 # Options of the modules ecs_cluster and ecs_service that are lists of maps, or maps.
 STRATEGY_OPTIONS = {
@@ -52,10 +53,51 @@ SERVICE_KEYS = (
     "propagateTags",
     "schedulingStrategy",
 )
+#: What it means that AWS doesn't show a key (API references of CreateService and UpdateService).
+SERVICE_DEFAULTS = {
+    "healthCheckGracePeriodSeconds": 0,
+    "enableExecuteCommand": False,
+    "availabilityZoneRebalancing": "DISABLED",
+    "propagateTags": "NONE",
+}
 LOAD_BALANCER_KEYS = ("targetGroupArn", "containerName", "containerPort")
 
 #: How many of a service's events a message quotes.
 EVENTS_QUOTED = 5
+
+
+def declared_service(options):
+    """Return a service as it should be but for its task definition, without what the options leave open."""
+    same_name = (
+        "desired_count",
+        "platform_version",
+        "load_balancers",
+        "deployment_configuration",
+        "health_check_grace_period_seconds",
+        "enable_execute_command",
+        "availability_zone_rebalancing",
+        "propagate_tags",
+        "scheduling_strategy",
+        "tags",
+    )
+    declared = {"serviceName": options["name"], **api_form({name: options[name] for name in same_name})}
+    if options["network_configuration"]:
+        declared["networkConfiguration"] = network_configuration(options["network_configuration"])
+    if options["launch_type"] or options["capacity_provider_strategy"]:  # one excludes the other
+        declared["launchType"] = options["launch_type"]
+        declared["capacityProviderStrategy"] = api_form(options["capacity_provider_strategy"] or [])
+    return declared
+
+
+def network_configuration(option):
+    """Return the API's networkConfiguration for the module's option."""
+    public = option["assign_public_ip"]
+    declared = {
+        "subnets": option["subnets"],
+        "securityGroups": option["security_groups"],
+        "assignPublicIp": None if public is None else "ENABLED" if public else "DISABLED",
+    }
+    return {"awsvpcConfiguration": {key: value for key, value in declared.items() if value is not None}}
 
 
 def strategy(items):
@@ -68,19 +110,6 @@ def strategy(items):
         }
         for item in items
     ]
-
-
-def network_configuration(option):
-    """Return the API's networkConfiguration of the module's option; None stays None."""
-    if option is None:
-        return None
-    public = option["assign_public_ip"]
-    declared = {
-        "subnets": option["subnets"],
-        "securityGroups": option["security_groups"],
-        "assignPublicIp": None if public is None else "ENABLED" if public else "DISABLED",
-    }
-    return {"awsvpcConfiguration": {key: value for key, value in declared.items() if value is not None}}
 
 
 def live_cluster(described):
@@ -98,6 +127,7 @@ def live_cluster(described):
 def live_service(described):
     """Return a service as it is, from AWS's description with TAGS; ``rolloutState`` is its primary deployment's."""
     live = {
+        **SERVICE_DEFAULTS,
         **_some(described, SERVICE_KEYS),
         "capacityProviderStrategy": strategy(described.get("capacityProviderStrategy", [])),
         "loadBalancers": [_some(balancer, LOAD_BALANCER_KEYS) for balancer in described.get("loadBalancers", [])],
@@ -126,14 +156,21 @@ def tasks(client, cluster, **filters):
     ]
 
 
-def rollout_reasons(service, deployment):
-    """Return what ECS says of a deployment, and of the one that took its place.
+def rollout_failure(service, deployment):
+    """Return what became of a deployment that failed, or that another one has replaced, and ECS's reasons.
 
-    :param str deployment: the deployment's id; it may be gone already.
+    :param str deployment: the deployment's id. After a rollback it stays in the list until its tasks are gone.
     """
-    of_interest = [each for each in service["deployments"] if each["id"] == deployment or each["status"] == "PRIMARY"]
-    oldest_first = reversed(of_interest)  # ECS lists the latest first
-    return " ".join(each["rolloutStateReason"] for each in oldest_first if each.get("rolloutStateReason"))
+    own = next((each for each in service["deployments"] if each["id"] == deployment), {})
+    failed = own.get("rolloutState") == "FAILED"
+    said = f"its deployment {deployment} {'failed' + _reason(own) if failed else 'was not completed'}"
+    other = primary(service)
+    return said if other is own else f"{said}, and {other['id']} has taken its place{_reason(other)}"
+
+
+def _reason(deployment):
+    reason = deployment.get("rolloutStateReason", "").rstrip(".")
+    return f" ({reason})" if reason else ""
 
 
 def history(events, stopped):

@@ -200,7 +200,7 @@ class Service(AwsResource):
         "networkConfiguration.awsvpcConfiguration.securityGroups",
         "networkConfiguration.awsvpcConfiguration.subnets",
     )
-    #: The id of the deployment that this run has made, and whether AWS shows it yet.
+    #: The id of the deployment that this run has made, or found, and whether AWS shows it yet.
     deployment = None
     deployment_seen = False
 
@@ -209,31 +209,7 @@ class Service(AwsResource):
         return self.params["cluster"].rsplit("/", 1)[-1]
 
     def declare(self):
-        params = self.params
-        declared = {
-            "serviceName": self.name,
-            "taskDefinition": self.task_definition(),
-            "desiredCount": params["desired_count"],
-            "platformVersion": params["platform_version"],
-            "networkConfiguration": ecs.network_configuration(params["network_configuration"]),
-            "loadBalancers": diff.api_form(params["load_balancers"]),
-            "deploymentConfiguration": diff.api_form(params["deployment_configuration"]),
-            "healthCheckGracePeriodSeconds": params["health_check_grace_period_seconds"],
-            "enableExecuteCommand": params["enable_execute_command"],
-            "availabilityZoneRebalancing": params["availability_zone_rebalancing"],
-            "propagateTags": params["propagate_tags"],
-            "schedulingStrategy": params["scheduling_strategy"],
-            "tags": params["tags"],
-        }
-        capacity = {
-            "launchType": params["launch_type"],
-            "capacityProviderStrategy": diff.api_form(params["capacity_provider_strategy"]) or None,
-        }
-        # One of the two excludes the other.
-        return {
-            **{key: value for key, value in declared.items() if value is not None},
-            **(capacity if any(capacity.values()) else {}),
-        }
+        return {**ecs.declared_service(self.params), "taskDefinition": self.task_definition()}
 
     def task_definition(self):
         """Return the ARN of the declared revision, or of the family's latest one."""
@@ -267,9 +243,9 @@ class Service(AwsResource):
 
     def is_leaving_tasks(self):
         """Tell whether tasks of the service are still being stopped; only to delete it matters."""
-        # ECS lists the tasks of an INACTIVE service by no name.
+        # By their group, because ListTasks need not know the name of an INACTIVE service any more.
         return self.params["state"] == "absent" and any(
-            task["group"] == f"service:{self.name}" and task["lastStatus"] != "STOPPED"
+            task.get("group") == f"service:{self.name}" and task["lastStatus"] != "STOPPED"
             for status in ("RUNNING", "STOPPED")
             for task in ecs.tasks(self.client, self.cluster, desiredStatus=status)
         )
@@ -278,6 +254,9 @@ class Service(AwsResource):
         if live is None:
             count = {"desiredCount": 1} if desired["schedulingStrategy"] == "REPLICA" else {}
             return {**count, **desired}
+        controller = self.seen.get("deploymentController", {}).get("type", "ECS")
+        if controller != "ECS":
+            raise Failed(f"{controller} deploys it. This module knows rolling updates by ECS only.")
         if live["rolloutState"] == "FAILED":
             return {**desired, "rolloutState": "COMPLETED"}
         return desired
@@ -292,15 +271,14 @@ class Service(AwsResource):
         return live["status"] != "ACTIVE"
 
     def settled(self, live):
-        deployments = [each["id"] for each in self.seen["deployments"]]
         primary = ecs.primary(self.seen)
-        ours = self.deployment or primary["id"]
-        self.deployment_seen = self.deployment_seen or ours in deployments
+        self.deployment = self.deployment or primary["id"]
+        self.deployment_seen |= any(each["id"] == self.deployment for each in self.seen["deployments"])
         if not self.deployment_seen:  # AWS shows the service as it was before
             return False
-        if primary["id"] != ours or live["rolloutState"] == "FAILED":
-            reasons = ecs.rollout_reasons(self.seen, ours)
-            raise Failed(f"its deployment {ours} failed: {reasons} {self.history(ours)}")
+        if primary["id"] != self.deployment or live["rolloutState"] == "FAILED":
+            reason = ecs.rollout_failure(self.seen, self.deployment)
+            raise Failed(f"{reason}. {self.history(self.deployment)}")
         return live["rolloutState"] == "COMPLETED" and live["runningCount"] == live["desiredCount"]
 
     def history(self, deployment):
@@ -326,14 +304,13 @@ class Service(AwsResource):
         }
 
     def create(self, desired):
-        own = {key: value for key, value in desired.items() if value is not None}
+        own = {key: value for key, value in desired.items() if value not in (None, [])}
         own["tags"] = ansible_dict_to_boto3_tag_list(desired.get("tags", {}), "key", "value")
         self.create_once("create_service", self.read, cluster=self.cluster, **own)
 
     def update(self, live, desired, changes):
         whole = diff.merged(live, changes, self.unordered)
-        # None is the strategy that gives way to a launch type.
-        change = {key: whole[key] if whole[key] is not None else [] for key in changes.keys() - DERIVED}
+        change = {key: whole[key] for key in changes.keys() - DERIVED}
         if changes.keys() & FORCED:
             change["forceNewDeployment"] = True
         answer = self.client.update_service(cluster=self.cluster, service=self.name, **change)

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 from ansible_collections.mlops.metaflow.plugins.module_utils import ecs
 
 # module's option, the API's networkConfiguration
 NETWORKS = {
-    "open": (None, None),
     "all": (
         {"subnets": ["subnet-1"], "security_groups": ["sg-1"], "assign_public_ip": True},
         {"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"], "assignPublicIp": "ENABLED"}},
@@ -29,6 +30,42 @@ NETWORKS = {
 def test_networks(case):
     option, api = NETWORKS[case]
     assert ecs.network_configuration(option) == api
+
+
+ITEM = {"capacity_provider": "FARGATE_SPOT", "weight": 1, "base": 0}
+
+# options, what is declared beside the name
+DECLARATIONS = {
+    "nothing": ({}, {}),
+    "nothing and empty are not the same": ({"load_balancers": [], "tags": {}}, {"loadBalancers": [], "tags": {}}),
+    "zero and false are something": (
+        {"desired_count": 0, "enable_execute_command": False},
+        {"desiredCount": 0, "enableExecuteCommand": False},
+    ),
+    "a launch type excludes a strategy": (
+        {"launch_type": "FARGATE"},
+        {"launchType": "FARGATE", "capacityProviderStrategy": []},
+    ),
+    "a strategy excludes a launch type": (
+        {"capacity_provider_strategy": [ITEM]},
+        {
+            "launchType": None,
+            "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}],
+        },
+    ),
+    "an empty strategy says nothing": ({"capacity_provider_strategy": []}, {}),
+    "parts of a map stay open": (
+        {"deployment_configuration": {"maximum_percent": 100, "minimum_healthy_percent": None}},
+        {"deploymentConfiguration": {"maximumPercent": 100}},
+    ),
+    "names of tags stay": ({"tags": {"a_b": "c"}}, {"tags": {"a_b": "c"}}),
+}
+
+
+@pytest.mark.parametrize("case", DECLARATIONS)
+def test_declarations(case):
+    options, declared = DECLARATIONS[case]
+    assert ecs.declared_service(defaultdict(lambda: None, name="app", **options)) == {"serviceName": "app", **declared}
 
 
 # AWS's description, part of the live service
@@ -57,7 +94,12 @@ SERVICES = {
     ),
     "tags": ({"tags": [{"key": "a", "value": "b"}]}, {"tags": {"a": "b"}}),
 }
-NOTHING = {"capacityProviderStrategy": [], "loadBalancers": [], "rolloutState": None, "tags": {}}
+NOTHING = ecs.SERVICE_DEFAULTS | {
+    "capacityProviderStrategy": [],
+    "loadBalancers": [],
+    "rolloutState": None,
+    "tags": {},
+}
 
 
 @pytest.mark.parametrize("case", SERVICES)
@@ -99,26 +141,34 @@ def test_clusters(case):
 
 
 BREAKER = "ECS deployment circuit breaker: "
-FAILED = {"id": "ecs-svc/2", "status": "ACTIVE", "rolloutStateReason": f"{BREAKER}tasks failed to start."}
-ROLLBACK = {"id": "ecs-svc/3", "status": "PRIMARY", "rolloutStateReason": f"{BREAKER}rolling back."}
+FAILED = {
+    "id": "ecs-svc/2",
+    "status": "ACTIVE",
+    "rolloutState": "FAILED",
+    "rolloutStateReason": f"{BREAKER}tasks failed to start.",
+}
+OTHER = {"id": "ecs-svc/3", "status": "PRIMARY", "rolloutStateReason": f"{BREAKER}rolling back."}
 
 # deployments, what is said of ecs-svc/2
 ROLLOUTS = {
-    "failed": ([FAILED | {"status": "PRIMARY"}], f"{BREAKER}tasks failed to start."),
-    "rolled back": ([ROLLBACK, FAILED], f"{BREAKER}tasks failed to start. {BREAKER}rolling back."),
-    "gone": ([ROLLBACK], f"{BREAKER}rolling back."),
-    "others are not of interest": (
-        [ROLLBACK, FAILED, {"id": "ecs-svc/1", "status": "ACTIVE", "rolloutStateReason": "completed."}],
-        f"{BREAKER}tasks failed to start. {BREAKER}rolling back.",
+    "failed": ([FAILED | {"status": "PRIMARY"}], f"failed ({BREAKER}tasks failed to start)"),
+    "rolled back": (
+        [OTHER, FAILED],
+        f"failed ({BREAKER}tasks failed to start), and ecs-svc/3 has taken its place ({BREAKER}rolling back)",
     ),
-    "without reasons": ([{"id": "ecs-svc/2", "status": "PRIMARY"}], ""),
+    "gone": ([OTHER], f"was not completed, and ecs-svc/3 has taken its place ({BREAKER}rolling back)"),
+    "replaced by somebody": (
+        [OTHER, FAILED | {"rolloutState": "IN_PROGRESS"}],
+        f"was not completed, and ecs-svc/3 has taken its place ({BREAKER}rolling back)",
+    ),
+    "without a reason": ([FAILED | {"status": "PRIMARY", "rolloutStateReason": ""}], "failed"),
 }
 
 
 @pytest.mark.parametrize("case", ROLLOUTS)
-def test_rollout_reasons(case):
+def test_rollout_failures(case):
     deployments, said = ROLLOUTS[case]
-    assert ecs.rollout_reasons({"deployments": deployments}, "ecs-svc/2") == said
+    assert ecs.rollout_failure({"deployments": deployments}, "ecs-svc/2") == f"its deployment ecs-svc/2 {said}"
 
 
 def task(name, reason, at, code="TaskFailedToStart", containers=()):

@@ -208,7 +208,7 @@ ENDS = {
 def test_a_rollout_that_failed_is_an_error(run, end):
     ecs = Ecs(services=[OLD, *ENDS[end]], tasks=[[STOPPED | {"startedBy": "ecs-svc/1"}, STOPPED]])
     said = run_service(run, {}, ecs)["msg"]
-    assert "Failed to bring up ECS service 'app': its deployment ecs-svc/2 failed:" in said
+    assert "Failed to bring up ECS service 'app': its deployment ecs-svc/2 " in said
     assert "(t1): CannotPullContainerError: no such image. Last events: (service app) was unable" in said
 
 
@@ -224,6 +224,18 @@ def test_a_service_without_change_that_is_not_steady_is_waited_for(run):
     ecs = Ecs(services=[service(deployment(1), running=0), service(deployment(1))])
     assert run_service(run, {}, ecs)["changed"] is False
     assert ecs.scripts["services"] == [service(deployment(1))]
+
+
+def test_a_rollout_that_was_found_and_fails_is_an_error(run):
+    ecs = Ecs(services=[ROLLING, service(deployment(3), revision=1)])
+    said = run_service(run, {}, ecs)["msg"]
+    assert "deployment ecs-svc/2 was not completed, and ecs-svc/3 has taken its place" in said
+    assert ecs.calls == []
+
+
+def test_a_service_that_something_else_deploys_is_refused(run):
+    ecs = Ecs(services=[service(deploymentController={"type": "CODE_DEPLOY"})])
+    assert "CODE_DEPLOY deploys it" in run_service(run, {}, ecs)["msg"]
 
 
 def test_one_that_never_gets_steady_is_told_with_the_reason(run):
