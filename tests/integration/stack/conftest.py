@@ -1,0 +1,48 @@
+"""Stacks that the tests of this directory share: a converge takes half a minute, so few of them must do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from emulated_aws import ROOT, Emulator
+from stack_runs import CANARY, Complete, Stack
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An empty account, for one file of tests."""
+    running = Emulator(tmp_path_factory.mktemp("account") / "state")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(account: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The environment `local` on that account, not converged yet."""
+    return Stack(account, tmp_path_factory.mktemp("stack") / "home")
+
+
+@pytest.fixture(scope="session")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Complete]:
+    """The complete stack, converged with every word that Ansible has (-vvv --diff).
+
+    The tests of the group "complete-stack" share it; each leaves it complete.
+    """
+    emulator = Emulator(tmp_path_factory.mktemp("complete-account") / "state")
+    try:
+        home = tmp_path_factory.mktemp("complete") / "home"
+        stack = Stack(emulator, home, variables={"secrets_flow_values": {"CANARY": CANARY}})
+        yield Complete.converge(stack)
+    finally:
+        emulator.stop()
+
+
+@pytest.fixture
+def inventory_copy(tmp_path: Path) -> Path:
+    """A copy of inventories/local, to be changed."""
+    copy = tmp_path / "inventory"
+    shutil.copytree(ROOT / "inventories" / "local", copy, ignore=shutil.ignore_patterns(".state"))
+    return copy
