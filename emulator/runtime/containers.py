@@ -74,7 +74,12 @@ class Container:
         self._environment = self._build_environment(self._image)
         self._sink = logs.discard
         if self.definition.log_options is not None:
-            self._sink = logs.open_stream(self.identity.place, self.definition.log_options, self.definition.log_stream)
+            self._sink = logs.open_stream(
+                self.identity.place,
+                self.definition.log_options,
+                self.definition.log_stream,
+                self.identity.execution_role,
+            )
 
     def start(self, on_exit: Callable[[int], None]) -> None:
         """Start the process; CannotStartContainerError where the program is missing."""

@@ -6,11 +6,11 @@ import re
 import sys
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 from jsonpath_ng.ext import parse
 from moto.stepfunctions.parser.asl.component.state.exec.state_map.result_writer.resource_eval.resource_eval_s3 import (
     ResourceEvalS3 as ResultWriterS3,
@@ -21,21 +21,23 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_batch import (
     StateTaskServiceBatch,
 )
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
+    StateTaskServiceSfn,
+)
 from moto.stepfunctions.parser.asl.utils import boto_client, json_path
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 
 from emulator.gaps import replace, wrap
 
+from . import execution_roles
 from .batch_scheduler import BatchScheduler
 from .eventbridge import publish
 from .place import Place
-from .policies import allows, find_role, role_documents
 
 INDEFINITE = re.compile(r"\.\.|\*|\?\(|\[[^\]']*[:,]|\[\s*'[^']*'\s*,")
 """What makes a path one that may find several values: descent, wildcard, filter, slice, union."""
 MOST_CONNECTIONS = 100
 STOPPED = "The state machine execution was stopped"
-MANAGED_RULE = "rule/StepFunctionsGetEventsForBatchJobsRule"
 
 
 def install(endpoint: str, scheduler: BatchScheduler) -> None:
@@ -44,8 +46,9 @@ def install(endpoint: str, scheduler: BatchScheduler) -> None:
     _keep_clients(endpoint)
     _wait_for_jobs(scheduler)
     _read_bodies()
+    _spell_executions()
     _write_map_results()
-    _act_as_the_role()
+    execution_roles.install()
     _publish_states()
 
 
@@ -125,6 +128,42 @@ def _read_bodies() -> None:
                 response[name] = value.read().decode()
 
 
+def _spell_executions() -> None:
+    """The parameters of ``states:startExecution`` begin with capitals, as its result does; moto hands them on as is."""
+
+    @wrap(StateTaskServiceSfn, "_normalise_parameters")
+    def parameters(
+        original: Callable[..., None], self: StateTaskServiceSfn, parameters: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        original(self, parameters, *args, **kwargs)
+        _rename_keys(parameters, _camel_case)
+
+    @wrap(StateTaskServiceSfn, "_normalise_response")
+    def response(
+        original: Callable[..., None], self: StateTaskServiceSfn, response: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        original(self, response, *args, **kwargs)
+        _rename_keys(response, _pascal_case)
+        for key in response.keys() & {"StartDate", "StopDate"}:
+            if isinstance(response[key], datetime):
+                response[key] = int(response[key].timestamp() * 1000)
+        for key in response.keys() & {"InputDetails", "OutputDetails"}:
+            _rename_keys(response[key], _pascal_case)
+
+
+def _camel_case(name: str) -> str:
+    return name[0].lower() + name[1:]
+
+
+def _pascal_case(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
+def _rename_keys(document: dict[str, Any], spell: Callable[[str], str]) -> None:
+    for key in list(document):
+        document[spell(key)] = document.pop(key)
+
+
 def _write_map_results() -> None:
     """A distributed map's ResultWriter writes what its child executions gave; moto's writes an empty manifest."""
 
@@ -166,50 +205,6 @@ def _manifest(bucket: str, map_run_arn: str, key: str) -> dict[str, Any]:
         "MapRunArn": map_run_arn,
         "ResultFiles": {"FAILED": [], "PENDING": [], "SUCCEEDED": [{"Key": key}]},
     }
-
-
-def _act_as_the_role() -> None:
-    """A job is submitted as the state machine's role, which must be allowed to, and to be told of the job's end."""
-
-    @wrap(StateTaskServiceBatch, "_eval_service_task")
-    def submit(
-        original: Callable[..., None],
-        self: StateTaskServiceBatch,
-        env: Any,
-        resource_runtime_part: Any,
-        normalised_parameters: dict[str, Any],
-        state_credentials: Any,
-    ) -> None:
-        details = env.aws_execution_details
-        place = Place(details.account, resource_runtime_part.region)
-        role = find_role(place, details.role_arn)
-        if role:
-            for action, resource in _needed(place, normalised_parameters, self.resource.condition is not None):
-                _check(place, role.name, action, resource)
-        original(self, env, resource_runtime_part, normalised_parameters, state_credentials)
-
-
-def _needed(place: Place, parameters: dict[str, Any], sync: bool) -> list[tuple[str, str]]:
-    """What submitting a job takes: https://docs.aws.amazon.com/step-functions/latest/dg/batch-iam.html"""
-    batch = place.backend("batch")
-    definition = batch.get_job_definition(parameters["jobDefinition"])
-    queue = batch.get_job_queue(parameters["jobQueue"])
-    needed = [("batch:SubmitJob", found.arn) for found in (definition, queue) if found]
-    if sync:
-        needed += [
-            (f"events:{name}", place.arn("events", MANAGED_RULE)) for name in ("PutTargets", "PutRule", "DescribeRule")
-        ]
-    return needed
-
-
-def _check(place: Place, role: str, action: str, resource: str) -> None:
-    if not allows(role_documents(place, role), action, resource):
-        message = (
-            f"User: arn:{place.partition}:sts::{place.account}:assumed-role/{role} is not authorized to perform: "
-            f"{action} on resource: {resource}"
-        )
-        error = {"Code": "AccessDeniedException", "Message": message}
-        raise ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403, "RequestId": ""}}, "SubmitJob")
 
 
 def _publish_states() -> None:

@@ -160,6 +160,20 @@ def test_what_cannot_start_stops_with_the_reason_of_aws(account, name):
     assert "exitCode" not in task["containers"][0]
 
 
+def test_the_execution_role_must_be_allowed_to_write_the_log(account):
+    definition = account.define(
+        account.container("true"), executionRoleArn=account.role("mute", "ecs-tasks.amazonaws.com")
+    )
+    task = account.stopped(account.run(definition))
+    assert "not authorized to perform: logs:CreateLogStream on resource" in task["stoppedReason"]
+    account.allow(
+        "mute",
+        ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "arn:aws:logs:us-east-1:123456789012:log-group:/ecs/test:*",
+    )
+    assert account.stopped(account.run(definition))["containers"][0]["exitCode"] == 0
+
+
 def test_a_role_that_does_not_trust_ecs_is_refused(account):
     role = account.role("other", "ec2.amazonaws.com")
     definition = account.define(account.container("true"), executionRoleArn=role)

@@ -24,6 +24,7 @@ class Metaflow:
         account.allow("job", ["s3:*"], "*")
         states = account.role("states", "states.amazonaws.com")
         account.allow("states", ["batch:SubmitJob", "events:PutTargets", "events:PutRule", "events:DescribeRule"], "*")
+        account.allow("states", ["dynamodb:GetItem"], "*")
         events = account.role("events", "events.amazonaws.com")
         account.allow("events", ["states:StartExecution"], "*")
         account.emulator.client("s3").create_bucket(Bucket="flows")

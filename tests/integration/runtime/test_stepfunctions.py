@@ -18,6 +18,7 @@ class States:
         self.client = account.emulator.client("stepfunctions")
         self.role = account.role("states", "states.amazonaws.com")
         account.allow("states", ["batch:SubmitJob", "events:PutTargets", "events:PutRule", "events:DescribeRule"], "*")
+        account.allow("states", ["dynamodb:GetItem"], "arn:aws:dynamodb:us-east-1:123456789012:table/splits")
         account.emulator.client("s3").create_bucket(Bucket="maps")
         properties = {
             "image": PYTHON_IMAGE,
@@ -218,6 +219,37 @@ def test_the_role_must_be_allowed_to_submit(states):
     done = states.run("weak", machine(job=states.job("true", End=True)), role=role)
     assert (done["status"], done["error"]) == ("FAILED", "Batch.AccessDeniedException")
     assert "batch:SubmitJob on resource: arn:aws:batch:us-east-1:123456789012:job-queue/queue" in done["cause"]
+
+
+def test_a_chain_needs_a_role_that_may_start_the_next(states):
+    inner = states.client.create_state_machine(
+        name="inner", definition=json.dumps(machine(only={"Type": "Succeed"})), roleArn=states.role
+    )["stateMachineArn"]
+    chain = machine(
+        first={
+            "Type": "Task",
+            "Resource": "arn:aws:states:::states:startExecution.sync:2",
+            "Parameters": {"StateMachineArn": inner, "Input": {}},
+            "End": True,
+        }
+    )
+    role = states.account.role("chain", "states.amazonaws.com")
+    done = states.run("chain-refused", chain, role=role)
+    assert done["status"] == "FAILED"
+    assert f"states:StartExecution on resource: {inner}" in done["cause"]
+    states.account.allow(
+        "chain", ["states:StartExecution", "events:PutTargets", "events:PutRule", "events:DescribeRule"], "*"
+    )
+    done = states.run("chain", chain, role=role)
+    assert done["status"] == "SUCCEEDED", done["cause"]
+    output = json.loads(done["output"])
+    assert (output["Status"], output["StateMachineArn"]) == ("SUCCEEDED", inner)
+
+
+def test_a_role_that_does_not_trust_step_functions_is_refused(states):
+    role = states.account.role("other-service", "ec2.amazonaws.com")
+    done = states.run("untrusting", machine(job=states.job("true", End=True)), role=role)
+    assert "is not authorized to assume the role" in done["cause"]
 
 
 @pytest.fixture(scope="module")

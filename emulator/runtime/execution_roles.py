@@ -1,0 +1,98 @@
+"""The role of a state machine: what a state asks of another service, the role must be allowed."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from botocore.exceptions import ClientError
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_batch import (
+    StateTaskServiceBatch,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_dynamodb import (
+    StateTaskServiceDynamoDB,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
+    StateTaskServiceSfn,
+)
+
+from emulator.gaps import wrap
+
+from .place import Place
+from .policies import allows, find_role, role_documents, trusts
+
+SERVICE_PRINCIPAL = "states.amazonaws.com"
+
+Permission = tuple[str, str]
+"""Action and resource."""
+
+
+def install() -> None:
+    """Let the states of the three services that Metaflow and chains of flows use act as the machine's role."""
+    for service, needed in (
+        (StateTaskServiceBatch, _for_batch),
+        (StateTaskServiceDynamoDB, _for_dynamodb),
+        (StateTaskServiceSfn, _for_states),
+    ):
+        _check_before(service, needed)
+
+
+def _check_before(service: type, needed: Callable[..., Iterator[Permission]]) -> None:
+    @wrap(service, "_eval_service_task")
+    def evaluate(
+        original: Callable[..., None],
+        self: Any,
+        env: Any,
+        resource_runtime_part: Any,
+        normalised_parameters: dict[str, Any],
+        state_credentials: Any,
+    ) -> None:
+        details = env.aws_execution_details
+        place = Place(details.account, resource_runtime_part.region)
+        role = find_role(place, details.role_arn)
+        if role:
+            if not trusts(place, role.arn, SERVICE_PRINCIPAL):
+                raise _denied(f"{SERVICE_PRINCIPAL} is not authorized to assume the role {role.arn}")
+            for action, resource in needed(place, self.resource, normalised_parameters):
+                _check(place, role.name, action, resource)
+        original(self, env, resource_runtime_part, normalised_parameters, state_credentials)
+
+
+def _for_batch(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/connect-batch.html"""
+    batch = place.backend("batch")
+    definition, queue = (
+        batch.get_job_definition(parameters["jobDefinition"]),
+        batch.get_job_queue(parameters["jobQueue"]),
+    )
+    yield from (("batch:SubmitJob", found.arn) for found in (definition, queue) if found)
+    if resource.condition is not None:
+        yield from _managed_rule(place, "StepFunctionsGetEventsForBatchJobsRule")
+
+
+def _for_dynamodb(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+    action = resource.api_action[0].upper() + resource.api_action[1:]
+    yield f"dynamodb:{action}", place.arn("dynamodb", f"table/{parameters['TableName']}")
+
+
+def _for_states(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html"""
+    yield "states:StartExecution", parameters["stateMachineArn"]
+    if resource.condition is not None:
+        yield from _managed_rule(place, "StepFunctionsGetEventsForStepFunctionsExecutionRule")
+
+
+def _managed_rule(place: Place, name: str) -> Iterator[Permission]:
+    """By a rule of its own Step Functions learns that a job or an execution has ended."""
+    for action in ("PutTargets", "PutRule", "DescribeRule"):
+        yield f"events:{action}", place.arn("events", f"rule/{name}")
+
+
+def _check(place: Place, role: str, action: str, resource: str) -> None:
+    if not allows(role_documents(place, role), action, resource):
+        user = f"arn:{place.partition}:sts::{place.account}:assumed-role/{role}"
+        raise _denied(f"User: {user} is not authorized to perform: {action} on resource: {resource}")
+
+
+def _denied(message: str) -> ClientError:
+    """The error as the SDK would raise it, from which moto makes the state's error and cause."""
+    error = {"Code": "AccessDeniedException", "Message": message}
+    return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403, "RequestId": ""}}, "AssumeRole")
