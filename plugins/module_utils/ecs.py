@@ -85,7 +85,7 @@ def declared_service(options):
         declared["networkConfiguration"] = network_configuration(options["network_configuration"])
     if options["launch_type"] or options["capacity_provider_strategy"]:  # one excludes the other
         declared["launchType"] = options["launch_type"]
-        declared["capacityProviderStrategy"] = api_form(options["capacity_provider_strategy"] or [])
+        declared["capacityProviderStrategy"] = api_form(options["capacity_provider_strategy"]) or None
     return declared
 
 
@@ -129,7 +129,7 @@ def live_service(described):
     live = {
         **SERVICE_DEFAULTS,
         **_some(described, SERVICE_KEYS),
-        "capacityProviderStrategy": strategy(described.get("capacityProviderStrategy", [])),
+        "capacityProviderStrategy": strategy(described.get("capacityProviderStrategy", [])) or None,
         "loadBalancers": [_some(balancer, LOAD_BALANCER_KEYS) for balancer in described.get("loadBalancers", [])],
         "rolloutState": primary(described).get("rolloutState"),
         "tags": _tags(described),

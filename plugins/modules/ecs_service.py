@@ -310,7 +310,8 @@ class Service(AwsResource):
 
     def update(self, live, desired, changes):
         whole = diff.merged(live, changes, self.unordered)
-        change = {key: whole[key] for key in changes.keys() - DERIVED}
+        # None is a strategy that gives way to a launch type.
+        change = {key: [] if whole[key] is None else whole[key] for key in changes.keys() - DERIVED}
         if changes.keys() & FORCED:
             change["forceNewDeployment"] = True
         answer = self.client.update_service(cluster=self.cluster, service=self.name, **change)

@@ -50,6 +50,20 @@ PLAY = [
                     ],
                 },
             },
+            {
+                "name": "Ensure a cluster",
+                "mlops.metaflow.ecs_cluster": {"name": "flows", "capacity_providers": ["FARGATE"]},
+            },
+            {
+                "name": "Ensure a service",
+                "mlops.metaflow.ecs_service": {
+                    "name": "metadata",
+                    "cluster": "flows",
+                    "task_definition": "metadata",
+                    "desired_count": "{{ 0 }}",
+                    "launch_type": "EC2",
+                },
+            },
         ],
     }
 ]
@@ -97,14 +111,17 @@ def play(aws_environment, tmp_path):
 def test_check_and_run(play, emulator):
     before = emulator.mutations()
     changed, output = play("--check", "--diff")
-    assert changed == 3
+    assert changed == 5
     shown = {" ".join(line.split()) for line in output.splitlines()}
     assert {"+ computeEnvironmentName: fargate", "+ jobQueueName: flows", "+ value: '8080'"} <= shown, output
+    assert {"+ clusterName: flows", "+ serviceName: metadata", "+ desiredCount: 0"} <= shown, output
     assert emulator.mutations() == before
 
-    assert play()[0] == 3
+    assert play()[0] == 5
     batch, ecs = (emulator.client(service, region="eu-central-1") for service in ("batch", "ecs"))
     (queue,) = batch.describe_job_queues(jobQueues=["flows"])["jobQueues"]
     assert queue["jobQueueArn"] == "arn:aws:batch:eu-central-1:123456789012:job-queue/flows"
     registered = ecs.describe_task_definition(taskDefinition="metadata")["taskDefinition"]
     assert registered["containerDefinitions"][0]["memory"] == 512
+    (service,) = ecs.describe_services(cluster="flows", services=["metadata"])["services"]
+    assert service["taskDefinition"] == registered["taskDefinitionArn"]

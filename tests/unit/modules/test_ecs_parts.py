@@ -44,7 +44,7 @@ DECLARATIONS = {
     ),
     "a launch type excludes a strategy": (
         {"launch_type": "FARGATE"},
-        {"launchType": "FARGATE", "capacityProviderStrategy": []},
+        {"launchType": "FARGATE", "capacityProviderStrategy": None},
     ),
     "a strategy excludes a launch type": (
         {"capacity_provider_strategy": [ITEM]},
@@ -95,7 +95,7 @@ SERVICES = {
     "tags": ({"tags": [{"key": "a", "value": "b"}]}, {"tags": {"a": "b"}}),
 }
 NOTHING = ecs.SERVICE_DEFAULTS | {
-    "capacityProviderStrategy": [],
+    "capacityProviderStrategy": None,
     "loadBalancers": [],
     "rolloutState": None,
     "tags": {},
