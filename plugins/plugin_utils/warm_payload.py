@@ -22,7 +22,7 @@ _HAND_OVER = re.compile(
     rb".*?_loader\.run_module\(.*?modlib_path=modlib_path,",
     re.DOTALL,
 )
-_ZIP_DATA = re.compile(rb"^zip_data='([A-Za-z0-9+/]+={0,2})',$", re.MULTILINE)
+_ZIP_DATA = b"\nzip_data='"
 _MODULE_FQN = re.compile(rb"^module_fqn='([\w.]+)',$", re.MULTILINE)
 _SHELL_SUFFIX = " && sleep 0"  # appended by ansible-core up to 2.20, so that the shell stays until the module has ended
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
@@ -76,9 +76,11 @@ def parse_payload(payload: bytes) -> Payload | None:
     call = payload.rfind(_CALL)
     if call < 0 or not payload.endswith(_CALL_END) or not _HAND_OVER.search(payload, 0, call):
         return None
-    start, end = call + len(_CALL), len(payload) - len(_CALL_END)
-    names = {line.partition(b"=")[0] for line in payload[start:end].split(b"\n")}
-    zip_data, module = _ZIP_DATA.search(payload, start), _MODULE_FQN.search(payload, start)
-    if names != _ARGUMENTS or not zip_data or not module:
+    # The archive is nearly all of the payload, so it is neither searched nor copied.
+    zip_start = payload.find(_ZIP_DATA, call) + len(_ZIP_DATA)
+    zip_end = payload.find(b"',\n", zip_start)
+    arguments = payload[call + len(_CALL) : zip_start] + payload[zip_end : -len(_CALL_END)]
+    module = _MODULE_FQN.search(arguments)
+    if {line.partition(b"=")[0] for line in arguments.split(b"\n")} != _ARGUMENTS or not module:
         return None
-    return Payload(module[1].decode(), *zip_data.span(1))
+    return Payload(module[1].decode(), zip_start, zip_end)
