@@ -24,6 +24,7 @@ HTTP_SERVER = textwrap.dedent("""
         def log_message(self, *args): pass
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print("serving", flush=True)
+    http.server.ThreadingHTTPServer.request_queue_size = 128  # 5 by default: a burst of connections would be reset
     http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["MF_METADATA_PORT"])), Handler).serve_forever()
 """)
 """A program that listens where the metadata service's image says; the tests give it as that image's command."""

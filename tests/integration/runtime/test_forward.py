@@ -209,8 +209,8 @@ def test_the_plan_throttles(stage):
 
 def test_many_clients_at_once(stage):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda n: stage.request("POST", f"/n/{n}", body="x" * 1000 + str(n)), range(320)))
-    assert [answer[0] for answer in answers] == [200] * 320
+        answers = list(pool.map(lambda n: stage.request("POST", f"/n/{n}", body="x" * 1000 + str(n)), range(640)))
+    assert [answer[0] for answer in answers] == [200] * 640
     assert all(body == f"pong POST /n/{n} {'x' * 1000}{n}" for n, (_, body, _) in enumerate(answers))
 
 
