@@ -29,6 +29,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -68,6 +69,8 @@ class ForkServer:
 
     def run(self, header: dict[str, object], payload: bytes) -> Outcome:
         """Run one module in a fork and return how it ended; raises UnavailableError if it was not run."""
+        if sys.platform != "linux":
+            raise UnavailableError("the fork server needs Linux, for its memory files and process descriptors")
         with contextlib.ExitStack() as stack:
             try:
                 connection, stdout, stderr = self._prepare(stack, header, payload)

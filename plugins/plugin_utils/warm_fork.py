@@ -67,6 +67,7 @@ def become_module(request: Request, worker: socket.socket, library: Library) -> 
     _take_surroundings(request)
     library.adopt(request.archive)
     program, names = request.program()
+    _replace_standard_streams(request)  # last, so that an error until here reaches the server's log
     worker.send(b"ready")
     if worker.recv(16) != b"go":
         os._exit(0)
@@ -81,7 +82,6 @@ def _take_surroundings(request: Request) -> None:
     os.umask(request.umask)
     os.environ.clear()
     os.environ.update(request.environment)
-    _replace_standard_streams(request)
     sys.argv[:] = [""]
     sys.path.insert(0, "")  # as in every interpreter that reads its program from stdin
 

@@ -66,7 +66,7 @@ class Server:
         self._listener, self._controller, self._controller_pid = listener, controller, controller_pid
         self._directory = directory
         self._library = Library(directory)
-        self._packages = installed_packages()
+        self._machine = _machine()
         self._startup = _startup_variables(dict(os.environ))
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -138,9 +138,9 @@ class Server:
             worker.close()
 
     def _check(self, request: Request) -> None:
-        if installed_packages() != self._packages:
+        if _machine() != self._machine:
             self._retire()
-            raise DeclinedError("Python packages were installed or removed since the fork server started")
+            raise DeclinedError("Python packages or the host's name changed since the fork server started")
         if _startup_variables(request.environment) != self._startup:
             raise DeclinedError("its environment needs an interpreter of its own")
         if not Path(request.cwd).is_dir():
@@ -236,6 +236,11 @@ def _receive(worker: socket.socket) -> Iterator[Request]:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _machine() -> tuple[object, ...]:
+    """What imported code may have found out about the machine, and that may change during a run."""
+    return installed_packages(), os.uname()
 
 
 def _startup_variables(environment: dict[str, str]) -> dict[str, str]:

@@ -179,7 +179,7 @@ def test_packages_that_were_installed_meanwhile(tmp_path, monkeypatch):
     runner.run("print(1)")
     before = runner.pids()
     (packages / "fresh.py").write_text("")
-    with pytest.raises(DeclinedError, match="installed or removed"):
+    with pytest.raises(DeclinedError, match="packages or the host's name changed"):
         runner.run("import fresh")
     assert runner.run("import fresh").exit == 0
     for pid in before:
