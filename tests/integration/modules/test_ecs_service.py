@@ -40,6 +40,11 @@ def idle(account):
     return account.define(account.container("sleep", "600"))
 
 
+def broken(account):
+    """Return a definition of a task that never starts."""
+    return account.define(account.container("true", image="nowhere/nothing:1"))
+
+
 def without_tasks(account, definition=None):
     """Return the arguments of a service with all options, which runs nothing and so deploys at once."""
     group = account.load_balancer()
@@ -262,24 +267,24 @@ def test_a_rollback_is_an_error_and_not_a_steady_service(service, account):
     good = idle(account)
     args = minimal(account, good, deployment_configuration=BREAKER)
     service.run(args)
-    bad = args | {"task_definition": account.define(account.container("false"))}
+    bad = args | {"task_definition": broken(account)}
     for _ in range(2):  # the second run finds the service rolled back, deploys again, and fails again
         said = service.run_module(service.name, bad, fails=True)["msg"]
         assert "has taken its place (ECS deployment" in said
-        assert "Essential container in task exited; container main, exit code 1" in said
+        assert "CannotPullContainerError: " in said
         assert account.described()["taskDefinition"] == good
     service.run(args, changes=False)
 
 
 def test_a_service_that_never_comes_up_is_told_with_the_reason(service, account):
-    args = minimal(account, account.define(account.container("false")), wait_timeout=4)
+    args = minimal(account, broken(account), wait_timeout=4)
     said = service.run_module(service.name, args, fails=True)["msg"]
     assert "for ECS service 'app' to be ready, and it is not (ACTIVE, 0 of 1 tasks run." in said
-    assert "Essential container in task exited" in said
+    assert "CannotPullContainerError: " in said
 
 
 def test_without_wait_it_returns_at_once(service, account):
-    made = service.run(minimal(account, account.define(account.container("false")), wait=False))["service"]
+    made = service.run(minimal(account, broken(account), wait=False))["service"]
     assert made["rollout_state"] == "IN_PROGRESS"
 
 
