@@ -24,7 +24,12 @@ def test_ends_on_sigterm_and_removes_its_marks(tmp_path: Path) -> None:
     running = Emulator(tmp_path / "state", "--pid-file", str(pid_file))
     try:
         health = running.request("GET", "/_emulator/health")
-        assert health == {"status": "ok", "pid": running.process.pid, "state_dir": str(running.state_dir)}
+        assert health == {
+            "status": "ok",
+            "pid": running.process.pid,
+            "state_dir": str(running.state_dir),
+            "account": "123456789012",
+        }
         assert pid_file.read_text() == f"{running.process.pid}\n"
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 0

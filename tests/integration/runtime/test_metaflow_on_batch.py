@@ -68,7 +68,7 @@ class Metaflow:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 
@@ -120,7 +120,7 @@ class StateMachine:
     def executions(self):
         return self.states.list_executions(stateMachineArn=self.arn)["executions"]
 
-    def ended(self, execution, seconds=300):
+    def ended(self, execution, seconds=900):
         """Wait until an execution has ended; its description."""
         arn = execution["executionArn"]
         return wait_for(
