@@ -60,9 +60,10 @@ def unknown_variables(component, options, variables):
     )
 
 
-def closest(name, candidates):
-    """Return the candidate that a mistyped name most likely means, or None."""
-    return next(iter(difflib.get_close_matches(name, candidates, n=1)), None)
+def closest(name, candidates, prefix):
+    """Return the candidate that a mistyped name most likely means, or None; the prefix of all of them doesn't count."""
+    own = {candidate.removeprefix(prefix): candidate for candidate in candidates}
+    return next((own[match] for match in difflib.get_close_matches(name.removeprefix(prefix), own, n=1)), None)
 
 
 class ActionModule(ActionBase):
@@ -95,7 +96,7 @@ class ActionModule(ActionBase):
     def _unknown(self, component, options, task_vars):
         problems = []
         for name in unknown_variables(component, options, task_vars):
-            meant = closest(name, options)
+            meant = closest(name, options, component + "_")
             hint = f"; did you mean '{meant}'?" if meant else f"; ansible-doc -t role mlops.metaflow.{component}"
             problems.append(f"'{name}' is no variable of {component}{hint}")
         return problems

@@ -34,7 +34,8 @@ def subnets(vpc_cidr, prefix, public_names, private_names, zones):
                 for name in names
             ]
     except (ValueError, StopIteration) as error:
-        raise AnsibleFilterError(f"{vpc_cidr} has no room for the subnets of /{prefix}: {error}") from error
+        reason = str(error) or "it is too small"
+        raise AnsibleFilterError(f"{vpc_cidr} has no room for the subnets of /{prefix}: {reason}") from error
     return result
 
 

@@ -117,8 +117,10 @@ def process_started(pid):
     """
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        # Field 22 of /proc/<pid>/stat; the second, in parentheses, may hold blanks.
-        return boot + " " + Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        # proc(5): the second field, in parentheses, may hold blanks; the third is the state, the 22nd the start.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if fields[0] not in "ZX":  # dead, and nobody has asked for its exit status yet
+            return f"{boot} {fields[19]}"
     return None
 
 
