@@ -103,6 +103,24 @@ class ActionModule(ActionBase):
 
     def _invalid(self, options, task_vars):
         """Validate types, choices and what is required, as Ansible itself does for a role."""
+        # First what is required: names and the like are made of it, and can't be evaluated without it.
+        required = {name: option for name, option in options.items() if option.get("required")}
+        given, problems = self._evaluated(required, task_vars)
+        problems += [
+            f"{name} is required and not set: {' '.join(text_of(option))}"
+            for name, option in required.items()
+            if given.get(name, task_vars.get(name)) in (None, "")
+        ]
+        if problems:
+            return problems
+        given, problems = self._evaluated(options, task_vars)
+        if problems:
+            return problems
+        result = ArgumentSpecValidator(as_argument_spec(options)).validate(given)
+        return list(result.error_messages)
+
+    def _evaluated(self, options, task_vars):
+        """Return the values of those options that are set, and a sentence for each that can't be evaluated."""
         given, problems = {}, []
         for name, option in options.items():
             if name not in task_vars:
@@ -112,17 +130,7 @@ class ActionModule(ActionBase):
             except AnsibleError as error:
                 shown = HIDDEN if option.get("no_log") else error.message
                 problems.append(f"{name} can't be evaluated: {shown}")
-        if problems:
-            return problems
-        missing = [
-            f"{name} is required and not set: {' '.join(text_of(option))}"
-            for name, option in options.items()
-            if option.get("required") and given.get(name) in (None, "")
-        ]
-        if missing:
-            return missing
-        result = ArgumentSpecValidator(as_argument_spec(options)).validate(given)
-        return list(result.error_messages)
+        return given, problems
 
     def _failed_checks(self, options, checks, task_vars):
         problems = []
