@@ -215,8 +215,10 @@ def flattened(instance):
     """
     pending = {key: value for key, value in instance.get("PendingModifiedValues", {}).items() if key in KEYS.values()}
     groups = [group["VpcSecurityGroupId"] for group in instance.get("VpcSecurityGroups", [])]
+    # Backups move it on every few minutes, which is no difference.
+    lasting = {key: value for key, value in instance.items() if key != "LatestRestorableTime"}
     return {
-        **instance,
+        **lasting,
         "Port": instance.get("Endpoint", {}).get("Port") or instance.get("DbInstancePort"),
         "DBSubnetGroupName": instance.get("DBSubnetGroup", {}).get("DBSubnetGroupName"),
         "VpcSecurityGroupIds": groups,

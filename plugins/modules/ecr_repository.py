@@ -193,11 +193,10 @@ class Repository(AwsResource):
         self.client.untag_resource(resourceArn=live["repositoryArn"], tagKeys=keys)
 
     def predict(self, desired):
-        region = self.module.region
-        return {
-            "repositoryArn": f"arn:aws:ecr:{region}::repository/{self.name}",
-            "repositoryUri": f"predicted.dkr.ecr.{region}.amazonaws.com/{self.name}",
-        }
+        arn = self.arn(f"repository/{self.name}")
+        _, partition, _, region, account, _ = arn.split(":")
+        domain = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+        return {"repositoryArn": arn, "repositoryUri": f"{account}.dkr.ecr.{region}.{domain}/{self.name}"}
 
 
 def main():

@@ -271,6 +271,20 @@ def test_what_may_be_done(params, desired, changes):
     instance(**params).refuse(db_instance.flattened(DESCRIBED), desired, changes)
 
 
+def test_a_change_is_made_at_once_and_under_the_names_of_the_modifying_call():
+    called = {}
+    changed = instance(name="metaflow")
+    changed.client = SimpleNamespace(modify_db_instance=lambda **arguments: called.update(arguments))
+    changed.update({}, {}, {"Port": 5433, "EngineVersion": "18"})
+    assert called == {
+        "DBInstanceIdentifier": "metaflow",
+        "ApplyImmediately": True,
+        "DBPortNumber": 5433,
+        "EngineVersion": "18",
+        "AllowMajorVersionUpgrade": False,
+    }
+
+
 @pytest.mark.parametrize(("status", "pending", "settled"), [("available", {}, True), ("modifying", {}, False)])
 def test_an_instance_is_settled_when_nothing_is_pending(status, pending, settled):
     live = {"DBInstanceStatus": status, "PendingModifiedValues": pending}
