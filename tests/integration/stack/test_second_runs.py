@@ -1,0 +1,193 @@
+"""Runs on the complete stack: nothing to do, one component alone, and what somebody has changed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from account_dump import Account, differences
+from stack_runs import COMPONENTS, Complete, Stack, changes_outside_the_lock
+
+pytestmark = pytest.mark.xdist_group("complete-stack")
+
+
+def forget_calls(complete: Complete) -> None:
+    complete.stack.emulator.request("POST", "/_emulator/calls/reset")
+
+
+def test_the_recap_has_a_line_for_each_component(complete: Complete) -> None:
+    assert sorted(complete.run.recap) == sorted(COMPONENTS)
+    assert complete.run.changed == set(COMPONENTS)
+
+
+def test_a_second_run_changes_nothing(complete: Complete) -> None:
+    before = complete.account.dump()
+    forget_calls(complete)
+    run = complete.stack.run().succeeded()
+    assert run.changed == set(), run.output
+    assert changes_outside_the_lock(complete.stack.emulator) == []
+    assert differences(before, complete.account.dump()) == {}
+
+
+def test_check_mode_finds_no_change_and_makes_no_changing_call(complete: Complete) -> None:
+    before = complete.account.dump()
+    forget_calls(complete)
+    run = complete.stack.run("--check", "--diff").succeeded()
+    assert run.changed == set(), run.output
+    assert complete.stack.emulator.mutations() == []
+    assert json.dumps(complete.account.dump()) == json.dumps(before)
+
+
+# A tag and a limit choose by different means, so both are used, each for every other component.
+@pytest.mark.parametrize(
+    ("component", "option"),
+    [(component, ("--tags", "--limit")[number % 2]) for number, component in enumerate(COMPONENTS)],
+)
+def test_one_component_converges_alone(complete: Complete, component: str, option: str) -> None:
+    forget_calls(complete)
+    run = complete.stack.run(option, component).succeeded()
+    # The tasks that all components share run on the first host of the inventory.
+    busy = {host for host, counts in run.recap.items() if counts["ok"] and host != COMPONENTS[0]}
+    assert busy == {component} - {COMPONENTS[0]}
+    assert run.recap[component]["ok"] > 3
+    assert run.changed == set(), run.output
+    assert changes_outside_the_lock(complete.stack.emulator) == []
+
+
+def test_skipped_components_are_left_out(complete: Complete) -> None:
+    skipped = set(COMPONENTS) - {"registry", "step_functions"}
+    run = complete.stack.run("--skip-tags", ",".join(skipped)).succeeded()
+    assert {host for host, counts in run.recap.items() if counts["ok"] and host != "network"} == {
+        "registry",
+        "step_functions",
+    }
+
+
+def test_a_tag_that_names_no_component_is_refused(complete: Complete) -> None:
+    forget_calls(complete)
+    message = complete.stack.run("--tags", "batch,notebok").refused()
+    assert "--tags notebok names no component; they are network, " in message
+    assert complete.stack.emulator.mutations() == []
+
+
+# What somebody changes by hand: component → a function of the account, its stack that changes one attribute or more.
+DRIFT: dict[str, list[Callable[[Account, Stack], Any]]] = {}
+
+
+def drift(component: str) -> Callable[[Callable[[Account, Stack], Any]], Callable[[Account, Stack], Any]]:
+    """Register a change by hand to a component."""
+
+    def register(change: Callable[[Account, Stack], Any]) -> Callable[[Account, Stack], Any]:
+        DRIFT.setdefault(component, []).append(change)
+        return change
+
+    return register
+
+
+def named(account: Account, operation: str, key: str, name: str) -> dict[str, Any]:
+    """Return the resource of EC2 that has a name."""
+    (found,) = account.items("ec2", operation, key, Filters=[{"Name": "tag:Name", "Values": [name]}])
+    return found
+
+
+@drift("network")
+def delete_the_way_out(account: Account, stack: Stack) -> None:
+    table = named(account, "describe_route_tables", "RouteTables", "metaflow-local-private-1")
+    account.client("ec2").delete_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0")
+
+
+@drift("network")
+def delete_a_subnets_tag(account: Account, stack: Stack) -> None:
+    subnet = named(account, "describe_subnets", "Subnets", "metaflow-local-public-2")
+    account.client("ec2").delete_tags(Resources=[subnet["SubnetId"]], Tags=[{"Key": "mlops.metaflow/component"}])
+
+
+@drift("datastore")
+def suspend_versioning(account: Account, stack: Stack) -> None:
+    (bucket,) = account.items("s3", "list_buckets", "Buckets")
+    account.client("s3").put_bucket_versioning(Bucket=bucket["Name"], VersioningConfiguration={"Status": "Suspended"})
+
+
+@drift("datastore")
+def stop_rotation(account: Account, stack: Stack) -> None:
+    account.client("kms").disable_key_rotation(
+        KeyId=account.client("kms").describe_key(KeyId="alias/metaflow-local-datastore")["KeyMetadata"]["KeyId"]
+    )
+
+
+@drift("identity")
+def widen_a_role(account: Account, stack: Stack) -> None:
+    name = "metaflow-local-batch-job"
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    account.client("iam").put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+@drift("registry")
+def let_tags_be_overwritten(account: Account, stack: Stack) -> None:
+    account.client("ecr").put_image_tag_mutability(repositoryName="metaflow-local/flows", imageTagMutability="MUTABLE")
+
+
+@drift("database")
+def open_the_database(account: Account, stack: Stack) -> None:
+    group = named(account, "describe_security_groups", "SecurityGroups", "metaflow-local-database")
+    everybody = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    account.client("ec2").authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[everybody])
+
+
+@drift("database")
+def keep_backups_for_a_day(account: Account, stack: Stack) -> None:
+    account.client("rds").modify_db_instance(
+        DBInstanceIdentifier="metaflow-local", BackupRetentionPeriod=1, ApplyImmediately=True
+    )
+
+
+@drift("batch")
+def let_a_queue_go_first(account: Account, stack: Stack) -> None:
+    account.client("batch").update_job_queue(jobQueue="metaflow-local", priority=99)
+
+
+@drift("api")
+def throttle_the_clients(account: Account, stack: Stack) -> None:
+    (plan,) = account.items("apigateway", "get_usage_plans", "items")
+    account.client("apigateway").update_usage_plan(
+        usagePlanId=plan["id"], patchOperations=[{"op": "replace", "path": "/throttle/rateLimit", "value": "1"}]
+    )
+
+
+@drift("step_functions")
+def keep_logs_for_a_day(account: Account, stack: Stack) -> None:
+    account.client("logs").put_retention_policy(logGroupName="/aws/vendedlogs/states/metaflow-local", retentionInDays=1)
+
+
+@drift("metadata_service")
+def deregister_the_task_definition(account: Account, stack: Stack) -> None:
+    (arn,) = account.items("ecs", "list_task_definitions", "taskDefinitionArns")
+    account.client("ecs").deregister_task_definition(taskDefinition=arn)
+
+
+@drift("client_config")
+def send_jobs_elsewhere(account: Account, stack: Stack) -> None:
+    path = stack.home / ".metaflowconfig" / "config_local.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "METAFLOW_BATCH_JOB_QUEUE": "elsewhere"}))
+
+
+def test_what_was_changed_by_hand_is_named_and_mended(complete: Complete) -> None:
+    for changes in DRIFT.values():
+        for change in changes:
+            change(complete.account, complete.stack)
+    drifted = complete.account.dump()
+    forget_calls(complete)
+
+    checked = complete.stack.run("--check", "--diff").succeeded()
+    assert checked.changed == set(DRIFT) != set(COMPONENTS)
+    assert complete.stack.emulator.mutations() == []
+    assert json.dumps(complete.account.dump()) == json.dumps(drifted)
+
+    mended = complete.stack.run("--diff").succeeded()
+    assert mended.changed == set(DRIFT)
+
+    # What it was before, but for the revision of the task definition that takes the deregistered one's place.
+    again = complete.stack.run().succeeded()
+    assert again.changed == set(), again.output
