@@ -110,6 +110,11 @@ def is_kept(arn, tags, keep):
     )
 
 
+def is_others(scope, tags):
+    """Tell whether tags say that a resource is another stack's: "metaflow-prod-eu" begins like "metaflow-prod" too."""
+    return any(tags.get(key, value) != value for key, value in scope.tags.items())
+
+
 # What AWS shows for a while after it is deleted: type -> function of (client factory, id or ARN) that tells whether
 # the resource is gone. Ids follow the last slash of the ARN.
 
@@ -228,18 +233,31 @@ def api_gateway(scope):
     return found
 
 
+#: Kinds of IAM: listing, its arguments, key of the list, call that shows one with its tags, its argument.
+IAM = {
+    "Role": ("list_roles", {}, "Roles", "get_role", "RoleName"),
+    "Policy": ("list_policies", {"Scope": "Local"}, "Policies", "get_policy", "PolicyArn"),
+    "InstanceProfile": (
+        "list_instance_profiles",
+        {},
+        "InstanceProfiles",
+        "get_instance_profile",
+        "InstanceProfileName",
+    ),
+}
+
+
 def iam(scope, prefix):
     """Return roles, profiles and policies by name: IAM is in no tagging API."""
     client = scope.client("iam")
     found = {}
-    for operation, key, name, arguments in (
-        ("list_roles", "Roles", "RoleName", {}),
-        ("list_instance_profiles", "InstanceProfiles", "InstanceProfileName", {}),
-        ("list_policies", "Policies", "PolicyName", {"Scope": "Local"}),
-    ):
-        for page in client.get_paginator(operation).paginate(**arguments):
-            found |= {item["Arn"]: {} for item in page[key] if item[name].startswith(prefix + "-")}
-    return found
+    for kind, (listing, arguments, key, show, identifier) in IAM.items():
+        items = [item for page in client.get_paginator(listing).paginate(**arguments) for item in page[key]]
+        for item in items:
+            if item[f"{kind}Name"].startswith(prefix + "-"):
+                shown = getattr(client, show)(**{identifier: item.get(identifier, item["Arn"])})[kind]
+                found[item["Arn"]] = discovery.tag_map(shown.get("Tags"))
+    return {arn: tags for arn, tags in found.items() if not is_others(scope, tags)}
 
 
 def task_definitions(scope, prefix):
@@ -251,12 +269,13 @@ def task_definitions(scope, prefix):
         for family in page["families"]
         if family.startswith(prefix + "-")
     ]
-    return {
-        arn: {}
+    found = {
+        arn: discovery.tag_map(client.list_tags_for_resource(resourceArn=arn)["tags"])
         for family in families
         for page in client.get_paginator("list_task_definitions").paginate(familyPrefix=family)
         for arn in page["taskDefinitionArns"]
     }
+    return {arn: tags for arn, tags in found.items() if not is_others(scope, tags)}
 
 
 def main():
