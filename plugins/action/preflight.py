@@ -81,10 +81,10 @@ class ActionModule(ActionBase):
         checks = self._task.args.get("checks") or []
         options = load_options(component)
         problems = self._unknown(component, options, task_vars)
-        invalid = self._invalid(options, task_vars)
+        typed, invalid = self._validated(options, task_vars)
         problems += invalid
         if not invalid:  # a check on a value of the wrong type would only add noise
-            problems += self._failed_checks(options, checks, task_vars)
+            problems += self._failed_checks(options, checks, {**task_vars, **typed})
         if problems:
             return {"failed": True, "msg": "\n".join(problems), "problems": problems}
         return {
@@ -101,8 +101,12 @@ class ActionModule(ActionBase):
             problems.append(f"'{name}' is no variable of {component}{hint}")
         return problems
 
-    def _invalid(self, options, task_vars):
-        """Validate types, choices and what is required, as Ansible itself does for a role."""
+    def _validated(self, options, task_vars):
+        """Validate types, choices and what is required, as Ansible itself does for a role.
+
+        :returns: the variables that are set, in the type of their option ("30" of the command line is the number 30),
+            and a sentence for each problem.
+        """
         # First what is required: names and the like are made of it, and can't be evaluated without it.
         required = {name: option for name, option in options.items() if option.get("required")}
         given, problems = self._evaluated(required, task_vars)
@@ -112,12 +116,13 @@ class ActionModule(ActionBase):
             if given.get(name, task_vars.get(name)) in (None, "")
         ]
         if problems:
-            return problems
+            return {}, problems
         given, problems = self._evaluated(options, task_vars)
         if problems:
-            return problems
+            return {}, problems
         result = ArgumentSpecValidator(as_argument_spec(options)).validate(given)
-        return list(result.error_messages)
+        typed = {name: without_none(result.validated_parameters[name]) for name in given if name in options}
+        return typed, list(result.error_messages)
 
     def _evaluated(self, options, task_vars):
         """Return the values of those options that are set, and a sentence for each that can't be evaluated."""
@@ -132,19 +137,26 @@ class ActionModule(ActionBase):
                 problems.append(f"{name} can't be evaluated: {shown}")
         return given, problems
 
-    def _failed_checks(self, options, checks, task_vars):
+    def _failed_checks(self, options, checks, variables):
+        templar = self._templar.copy_with_new_env(available_variables=variables)
         problems = []
         for check in checks:
-            if self._holds(check["that"]):
+            # The condition stands in a role of this collection; being an argument it is not marked as a template.
+            if templar.evaluate_conditional(trust_as_template(check["that"])):
                 continue
             variable = check["variable"]
-            value = HIDDEN if options.get(variable, {}).get("no_log") else self._templar.template(task_vars[variable])
+            value = HIDDEN if options.get(variable, {}).get("no_log") else templar.template(variables[variable])
             problems.append(f"{variable} '{value}' is not allowed: it must be {check['allowed']}")
         return problems
 
-    def _holds(self, condition):
-        # The condition stands in a role of this collection; being an argument it is not marked as a template.
-        return self._templar.evaluate_conditional(trust_as_template(condition))
+
+def without_none(value):
+    """Return a value without the suboptions that nobody set: validation adds them as None."""
+    if isinstance(value, dict):
+        return {key: without_none(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [without_none(inner) for inner in value]
+    return value
 
 
 def text_of(option):

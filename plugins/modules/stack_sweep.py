@@ -16,7 +16,7 @@ description:
     and by tags or names in the services that it doesn't cover (IAM, API Gateway, revisions of ECS task definitions).
   - What AWS still shows although it is deleted, or going to be by itself, doesn't count - deleted NAT gateways, keys
     and secrets in their waiting period, inactive clusters.
-  - Reads only. It fails nothing by itself; O(keep) and the result say what a caller needs for that.
+  - Reads only. What is left is no failure of the module; O(keep) and the result say what a caller needs for that.
 author:
   - The metaflow-ansible authors
 options:
@@ -32,6 +32,12 @@ options:
     description: How the names of the stack's IAM roles, policies and profiles and of its task definitions begin.
     type: str
     required: true
+  wait_timeout:
+    description:
+      - How long in seconds to look again while something is left, every ten seconds. AWS's tagging API goes on listing
+        what is deleted for a minute or two.
+    type: int
+    default: 0
   keep:
     description: What is meant to be left, because somebody decided to keep the data.
     type: list
@@ -67,8 +73,9 @@ EXAMPLES = r"""
     environment: staging
     prefix: metaflow-staging
     keep: [{component: datastore, types: [s3, kms:key]}]
+    wait_timeout: 120
   register: left
-  failed_when: left.left | length > 0
+  failed_when: left.left is not defined or left.left | length > 0
 """
 
 RETURN = r"""
@@ -86,6 +93,7 @@ kept:
   sample: ["arn:aws:s3:::metaflow-staging-123456789012-eu-west-1"]
 """
 
+import time
 from contextlib import suppress
 
 with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
@@ -94,6 +102,9 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import discovery
 from ansible_collections.mlops.metaflow.plugins.module_utils.resource import concurrently, error_code
+
+#: Seconds between two looks.
+PAUSE = 10
 
 
 def resource_type(arn):
@@ -278,6 +289,34 @@ def task_definitions(scope, prefix):
     return {arn: tags for arn, tags in found.items() if not is_others(scope, tags)}
 
 
+def living(scope, prefix):
+    """Return {ARN or name: tags} of what is there in all services."""
+    parts = concurrently(
+        {
+            "tagged": lambda: tagged(scope),
+            "api_gateway": lambda: api_gateway(scope),
+            "iam": lambda: iam(scope, prefix),
+            "task_definitions": lambda: task_definitions(scope, prefix),
+        }
+    )
+    everything = {arn: tags for part in parts.values() for arn, tags in part.items()}
+    # The run lock is there as long as the run is.
+    candidates = {arn: tags for arn, tags in everything.items() if "/run-lock/" not in arn}
+    return {arn: tags for arn, tags in candidates.items() if not is_gone(scope.client, arn)}
+
+
+def sweep(scope, prefix, keep, wait_timeout):
+    """Return ``(left, kept)``, sorted: once nothing is left, or as it is after ``wait_timeout`` seconds."""
+    started = time.monotonic()
+    while True:
+        there = living(scope, prefix)
+        kept = sorted(arn for arn, tags in there.items() if is_kept(arn, tags, keep))
+        left = sorted(there.keys() - set(kept))
+        if not left or time.monotonic() - started >= wait_timeout:
+            return left, kept
+        time.sleep(PAUSE)
+
+
 def main():
     rule = {"component": {"required": True}, "types": {"type": "list", "elements": "str", "required": True}}
     module = AnsibleAWSModule(
@@ -285,31 +324,18 @@ def main():
             "stack": {"required": True},
             "environment": {"required": True},
             "prefix": {"required": True},
+            "wait_timeout": {"type": "int", "default": 0},
             "keep": {"type": "list", "elements": "dict", "options": rule, "default": []},
         },
         supports_check_mode=True,
     )
-    client = discovery.client_factory(module)
-    scope = discovery.Scope(module.params["stack"], module.params["environment"], client)
-    prefix = module.params["prefix"]
+    params = module.params
+    scope = discovery.Scope(params["stack"], params["environment"], discovery.client_factory(module))
     try:
-        parts = concurrently(
-            {
-                "tagged": lambda: tagged(scope),
-                "api_gateway": lambda: api_gateway(scope),
-                "iam": lambda: iam(scope, prefix),
-                "task_definitions": lambda: task_definitions(scope, prefix),
-            }
-        )
-        everything = {arn: tags for part in parts.values() for arn, tags in part.items()}
-        # The run lock is there as long as the run is.
-        candidates = {arn: tags for arn, tags in everything.items() if "/run-lock/" not in arn}
-        living = {arn: tags for arn, tags in candidates.items() if not is_gone(client, arn)}
+        left, kept = sweep(scope, params["prefix"], params["keep"], params["wait_timeout"])
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         module.fail_json_aws(error, msg=f"Failed to sweep for stack '{scope.stack}' of '{scope.environment}'")
-
-    kept = sorted(arn for arn, tags in living.items() if is_kept(arn, tags, module.params["keep"]))
-    module.exit_json(changed=False, left=sorted(living.keys() - set(kept)), kept=kept)
+    module.exit_json(changed=False, left=left, kept=kept)
 
 
 if __name__ == "__main__":

@@ -169,6 +169,43 @@ def test_a_refusal_to_describe_is_no_proof_that_it_is_gone():
         stack_sweep.is_gone(lambda service: Says(refusal("AccessDenied")), "arn:aws:kms:e:1:key/1")
 
 
+@pytest.fixture
+def looks(monkeypatch):
+    """Return ``looks(*answers)``: what each look of a sweep finds; it gives the list of the pauses between them."""
+
+    def looks(*answers):
+        clock, pauses, remaining = [0], [], list(answers)
+
+        def sleep(seconds):
+            pauses.append(seconds)
+            clock[0] += seconds
+
+        monkeypatch.setattr(stack_sweep, "living", lambda scope, prefix: remaining.pop(0))
+        monkeypatch.setattr(stack_sweep, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+        return pauses
+
+    return looks
+
+
+def test_a_sweep_looks_again_until_nothing_is_left(looks):
+    bucket, keep = "arn:aws:s3:::b", [{"component": "datastore", "types": ["s3"]}]
+    ours = {bucket: {discovery.TAG_COMPONENT: "datastore"}}
+    pauses = looks(ours | {"arn:aws:ec2:e:1:vpc/vpc-1": {}}, ours)
+    assert stack_sweep.sweep(None, "p", keep, 120) == ([], [bucket])
+    assert pauses == [stack_sweep.PAUSE]
+
+
+def test_a_sweep_ends_with_what_is_left_when_its_time_is_up(looks):
+    pauses = looks(*[{"arn:aws:ec2:e:1:vpc/vpc-1": {}}] * 3)
+    assert stack_sweep.sweep(None, "p", [], 20) == (["arn:aws:ec2:e:1:vpc/vpc-1"], [])
+    assert pauses == [stack_sweep.PAUSE] * 2
+
+
+def test_a_sweep_without_patience_looks_once(looks):
+    pauses = looks({"arn:aws:ec2:e:1:vpc/vpc-1": {}})
+    assert stack_sweep.sweep(None, "p", [], 0)[0] and pauses == []
+
+
 def test_what_is_required_and_not_there():
     found = {"vpc": {"a": {}}, "subnet": {}}
     assert stack_info.missing(found, {"vpc": ["a", "b"], "subnet": ["c"]}) == [("vpc", "b"), ("subnet", "c")]

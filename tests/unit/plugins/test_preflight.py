@@ -19,9 +19,11 @@ argument_specs:
     options:
       shop_state: {type: str, choices: [present, absent]}
       shop_size: {type: int, description: How large it is.}
+      shop_open: {type: bool}
       shop_owner: {type: str, required: true, description: [Who owns it., "E.g. ann."]}
       shop_key: {type: str, no_log: true, choices: [gold, silver]}
-      shop_parts: {type: list, elements: dict, options: {name: {type: str, required: true, description: Its name.}}}
+      shop_parts: {type: list, elements: dict, options: {
+        name: {type: str, required: true, description: Its name.}, size: {type: int}, colour: {type: str}}}
 """
 
 #: The action asks its connection for nothing; Ansible's base class looks whether it has a directory.
@@ -83,6 +85,34 @@ def test_a_wrong_type_is_told_and_no_condition_is_asked_about_it(check):
     assert "'shop_size'" in problem and "large" in problem and "int" in problem
 
 
+@pytest.mark.parametrize(("size", "told"), [("3", []), ("9", ["shop_size '9' is not allowed: it must be less than 5"])])
+def test_a_number_in_text_is_a_number_for_the_conditions(check, size, told):
+    """`-e shop_size=3` of the command line gives a text."""
+    condition = {"variable": "shop_size", "that": "shop_size < 5", "allowed": "less than 5"}
+    assert check(condition, **SOUND | {"shop_size": size}).get("problems", []) == told
+
+
+@pytest.mark.parametrize(("text", "told"), [("false", []), ("yes", ["shop_open 'True' is not allowed: it must be no"])])
+def test_a_truth_in_text_is_one_for_the_conditions(check, text, told):
+    closed = {"variable": "shop_open", "that": "not shop_open", "allowed": "no"}
+    assert check(closed, **SOUND, shop_open=text).get("problems", []) == told
+
+
+def test_what_the_conditions_see_of_a_list_is_typed_and_has_no_parts_that_nobody_set(check):
+    sizes = {
+        "variable": "shop_parts",
+        "that": "shop_parts | map(attribute='size') | max < 5 and shop_parts | selectattr('colour', 'defined') == []",
+        "allowed": "small and colourless",
+    }
+    assert not check(sizes, **SOUND, shop_parts=[{"name": "a", "size": "4"}]).get("failed")
+
+
+def test_a_variable_made_of_a_number_sees_the_number(check):
+    made = {"variable": "shop_size", "that": "__shop_area < 5", "allowed": "less than 5"}
+    area = trust_as_template("{{ shop_size * 1 }}")
+    assert not check(made, **SOUND | {"shop_size": "3", "__shop_area": area}).get("failed")
+
+
 def test_a_choice_is_told_with_what_is_allowed(check):
     (problem,) = check(**SOUND | {"shop_state": "gone"})["problems"]
     assert "shop_state" in problem and "present, absent" in problem and "gone" in problem
@@ -142,4 +172,4 @@ def test_choices_of_secrets_are_left_to_the_role(roles):
     spec = preflight.as_argument_spec(preflight.load_options("shop"))
     assert spec["shop_key"] == {"type": "str", "no_log": True}
     assert spec["shop_state"]["choices"] == ["present", "absent"]
-    assert spec["shop_parts"]["options"] == {"name": {"type": "str", "required": True}}
+    assert spec["shop_parts"]["options"]["name"] == {"type": "str", "required": True}

@@ -91,6 +91,37 @@ def test_a_role_reads_no_internal_variable_of_another(role):
     assert [name for path in files for name in foreign.findall(path.read_text())] == []
 
 
+def typed_variables():
+    """Return the names of all options of roles that are numbers or truths."""
+    specifications = [load("roles", role, "meta", "argument_specs.yml")["argument_specs"] for role in ROLES]
+    options = [option for spec in specifications for option in next(iter(spec.values()))["options"].items()]
+    return {name for name, option in options if option.get("type") in ("int", "bool")}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_number_or_truth_may_be_given_as_text(role):
+    """`-e network_nat_gateways=2` is a text, and no fact of a role is stronger: where it counts it says its type.
+
+    A variable that is a module's whole option gets the option's type; in a preflight it has that of the role's option.
+    """
+    used = re.compile(
+        rf"\b({'|'.join(sorted(typed_variables()))})\b(?! \| (?:default\(\w+\) \| )?(?:int|bool|string)\b)"
+    )
+    untyped = []
+    for path in (ROOT / "roles" / role).rglob("*"):
+        if (
+            path.suffix not in (".yml", ".j2")
+            or path.name == "preflight.yml"
+            or path.parent.name in ("meta", "defaults")
+        ):
+            continue
+        text = path.read_text()
+        expressions = re.findall(r"^\s*(?:- )?(?:when|that|until|failed_when|changed_when): (.*)$", text, re.MULTILINE)
+        expressions += [inner for inner in re.findall(r"{{(.*?)}}", text, re.DOTALL) if " " in inner.strip()]
+        untyped += [f"{path.name}: {name}" for expression in expressions for name in used.findall(expression)]
+    assert untyped == []
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_default_is_explained(role):
     text = (ROOT / "roles" / role / "defaults" / "main.yml").read_text()
