@@ -108,7 +108,7 @@ class Account:
         return [item for page in self.pages(service, operation, **arguments) for item in page.get(key, [])]
 
     def dump(self) -> dict[str, Any]:
-        """Return all of it: call → answers, in JSON's terms. A call that is refused counts by the refusal's code."""
+        """Return all of it: call → answer, in JSON's terms. A call that is refused counts by the refusal's code."""
         read = {
             f"{service} {operation}": self._answers(service, operation)
             for service, operations in LISTS.items()
@@ -130,11 +130,20 @@ class Account:
         read["iam"] = self._answers("iam", "get_account_authorization_details", Filter=["Role", "LocalManagedPolicy"])
         return json.loads(json.dumps(read, default=str), object_hook=_lasting)
 
-    def _answers(self, service: str, operation: str, **arguments: Any) -> list[Any]:
+    def _answers(self, service: str, operation: str, **arguments: Any) -> dict[str, Any] | str:
         try:
-            return list(self.pages(service, operation, **arguments))
+            return _joined(self.pages(service, operation, **arguments))
         except ClientError as error:
-            return [error.response["Error"]["Code"]]
+            return error.response["Error"]["Code"]
+
+
+def _joined(pages: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """Return pages as one: where a page ends depends on what else is in the account."""
+    joined: dict[str, Any] = {}
+    for page in pages:
+        for key, value in page.items():
+            joined[key] = [*joined.get(key, []), *value] if isinstance(value, list) else value
+    return joined
 
 
 def _lasting(document: dict[str, Any]) -> dict[str, Any]:

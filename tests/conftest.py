@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible.module_utils import _internal
 from emulated_aws import Emulator
 from hypothesis import settings
 
@@ -26,3 +27,12 @@ def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture
+def module_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be one of Ansible's modules: it gives warnings in its result.
+
+    As soon as any test has imported a part of the controller (a plug-in's base class), it would print them instead.
+    """
+    monkeypatch.setattr(_internal, "is_controller", False)

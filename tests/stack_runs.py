@@ -189,18 +189,23 @@ def changes_outside_the_lock(emulator: Emulator) -> list[str]:
 
 @dataclass(frozen=True)
 class Complete:
-    """A stack that one run has converged, what the run wrote, and the command lines that were seen meanwhile."""
+    """A stack that one run has converged, what the run wrote, and the command lines that were seen meanwhile.
+
+    `files` are those that the run left in its user's home (temporary files among them), with their modes.
+    """
 
     stack: Stack
     run: Run
     command_lines: frozenset[str]
+    files: dict[Path, int]
 
     @classmethod
     def converge(cls, stack: Stack) -> Complete:
         """Converge a stack with every word that Ansible has (-vvv --diff)."""
         seen: set[str] = set()
         run = stack.start("-vvv", "--diff").wait(each=lambda: seen.update(_command_lines()))
-        return cls(stack, run.succeeded(), frozenset(seen))
+        files = {path.relative_to(stack.home): path.stat().st_mode & 0o777 for path in stack.home.rglob("*")}
+        return cls(stack, run.succeeded(), frozenset(seen), files)
 
     @property
     def account(self) -> Account:

@@ -48,7 +48,7 @@ def aws_environment(emulator, monkeypatch):
 
 
 @pytest.fixture
-def run_module(aws_environment):
+def run_module(aws_environment, module_process):
     """Return ``run(fqcn, args, check=False, diff=True, fails=False)``, which gives the module's result.
 
     ``fqcn`` may name any installed module (``amazon.aws.iam_role``). A module that fails fails the test with its

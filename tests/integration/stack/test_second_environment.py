@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ def make_decoys(account: Account) -> None:
     account.client("ecr").create_repository(repositoryName=f"{PREFIX}-2/flows")
 
 
+def remove_decoys(account: Account) -> None:
+    """Remove those that every region shows, the first environment's too."""
+    account.client("s3").delete_bucket(Bucket=f"{PREFIX}-2-data")
+    for role in (f"{PREFIX}-2-batch-job", "payroll"):
+        account.client("iam").delete_role(RoleName=role)
+
+
 def without_ours(dump: Any) -> Any:
     """Return a dump without the list items that speak of the second environment (IAM and S3 know no regions)."""
     if isinstance(dump, dict):
@@ -92,7 +100,7 @@ class Life:
 
 
 @pytest.fixture(scope="module")
-def life(complete: Complete, tmp_path_factory: pytest.TempPathFactory) -> Life:
+def life(complete: Complete, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     directory = tmp_path_factory.mktemp("second")
     stack = Stack(complete.stack.emulator, directory / "home", second_inventory(directory))
     account = Account(stack.emulator, REGION)
@@ -109,13 +117,14 @@ def life(complete: Complete, tmp_path_factory: pytest.TempPathFactory) -> Life:
     destroyed = stack.destroy(confirm="second").succeeded()
     after = look()
     first, region = zip(before, meanwhile, refused, after, strict=True)
-    return Life(complete, stack, list(first), list(region), converged, refusals, destroyed)
+    yield Life(complete, stack, list(first), list(region), converged, refusals, destroyed)
+    remove_decoys(account)
 
 
 def test_it_is_complete_beside_the_first(life: Life) -> None:
     built = life.region[1]
     (service,) = [answer for call, answer in built.items() if f"{PREFIX}-metadata" in call and "services" in call]
-    assert service[0]["services"][0]["runningCount"] == 1
+    assert service["services"][0]["runningCount"] == 1
     assert {counts["failed"] for counts in life.converged.recap.values()} == {0}
 
 

@@ -287,7 +287,7 @@ def home(tmp_path):
 
 
 @pytest.fixture
-def run(home):
+def run(home, module_process):
     """Return ``run(config, fails=False, check=False, **options)``: the module's result on ``home``, profile "prod"."""
     module = importlib.import_module(f"{PACKAGE}.modules.metaflow_config")
 
