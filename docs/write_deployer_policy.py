@@ -33,7 +33,7 @@ EXAMPLE_STACK = {"name": "metaflow", "environment": "prod", "region": "eu-west-1
 KEY_ID = "emulated-account"
 
 #: IAM's prefix of a service where it is not botocore's name.
-PREFIXES = {"elbv2": "elasticloadbalancing", "resourcegroupstaggingapi": "tag"}
+PREFIXES = {"elbv2": "elasticloadbalancing", "resourcegroupstaggingapi": "tag", "stepfunctions": "states"}
 
 #: IAM's actions for a call that has another name (Service Authorization Reference, "actions defined by").
 ACTIONS = {

@@ -11,6 +11,7 @@ state machine: the fingerprint of the *inputs*, and the digest of what was *live
 from __future__ import annotations
 
 import base64
+import difflib
 import hashlib
 import json
 import re
@@ -30,6 +31,7 @@ SUBMIT_JOB = ":states:::batch:submitJob"
 _VOLATILE_VARIABLES = {"METAFLOW_VERSION", "METAFLOW_CODE_SHA", "METAFLOW_CODE_URL"}
 _RANDOM_FILE = re.compile(r"(set_batch_environment (?:parameters|parent_tasks)) ([a-z]{10}) && \. `pwd`/\2")
 _CODE_URL = re.compile(r"(?<=/data/)[0-9a-f]{2}/[0-9a-f]{40}")
+_PARTS = re.compile(r" && |; | (?=--[a-z])")
 _COMMAND_IN_S3 = re.compile(r'download_file\("([^"]+)", "([^"]+)"')
 
 #: Decorator attributes are split at a comma that an equals sign follows; nothing escapes it.
@@ -68,6 +70,15 @@ def arguments(item):
 def digest(value):
     """Return a short digest of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def is_marked(tags, marks):
+    """Tell whether a state machine with ``tags`` was deployed from a list.
+
+    :param dict marks: the tags that the list's component gives; those of the organisation don't count.
+    """
+    own = {key: value for key, value in marks.items() if key.startswith("mlops.metaflow/")}
+    return TAG_FLOW in tags and all(tags.get(key) == value for key, value in own.items())
 
 
 def rule_name(state_machine):
@@ -212,7 +223,7 @@ def _outlined(state, job_definitions):
     gpus = f", {resources['gpu']} GPU" if "gpu" in resources else ""
     attempts = job.get("RetryStrategy", {}).get("Attempts", 1)
     return (
-        f"job with {resources['vcpu']} vCPU, {resources['memory']} MiB{gpus}, {attempts} attempt{'s' * (attempts != 1)}, "
+        f"job with {resources['vcpu']} vCPU, {resources['memory']} MiB{gpus}, {attempts} attempt(s), "
         f"image {job_definitions.get(job['JobDefinition'], {}).get('image')}, "
         f"in queue {job['JobQueue'].rpartition('/')[2]}{after}"
     )
@@ -236,13 +247,13 @@ def _environment(job):
 
 
 def _command_lines(command):
-    """Return the command line by line, without what is random."""
+    """Return the command part by part, each option for itself, without what is random."""
     command = _RANDOM_FILE.sub(r"\1 FILE && . `pwd`/FILE", command)
-    return _CODE_URL.sub("CODE", command).replace("; ", " && ").split(" && ")
+    return _PARTS.split(_CODE_URL.sub("CODE", command))
 
 
 def differing(before, after):
-    """Return both reduced to what differs; nested maps are reduced too, and commands to the lines that differ."""
+    """Return both reduced to what differs; maps in them are reduced too, and texts to the lines that differ."""
     left, right = {}, {}
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
@@ -250,12 +261,25 @@ def differing(before, after):
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             old, new = differing(old, new)
-        elif key == "command" and old and new:
-            old, new = [line for line in old if line not in new], [line for line in new if line not in old]
+        elif _are_lines(old) and _are_lines(new):
+            old, new = _differing_lines(old, new)
         if key in before:
             left[key] = old
         if key in after:
             right[key] = new
+    return left, right
+
+
+def _are_lines(value):
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+
+def _differing_lines(old, new):
+    left, right = [], []
+    for kind, start, end, new_start, new_end in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+        if kind != "equal":
+            left += old[start:end]
+            right += new[new_start:new_end]
     return left, right
 
 

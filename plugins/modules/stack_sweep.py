@@ -171,6 +171,11 @@ def _task_definition_gone(client, arn):
     return client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]["status"] != "ACTIVE"
 
 
+def _state_machine_gone(client, arn):
+    """It lasts as DELETING until its executions have ended."""
+    return client("stepfunctions").describe_state_machine(stateMachineArn=arn)["status"] == "DELETING"
+
+
 def _batch_gone(operation, key, argument):
     def gone(client, arn):
         items = getattr(client("batch"), operation)(**{argument: [arn]})[key]
@@ -192,11 +197,19 @@ GONE = {
     "batch:compute-environment": _batch_gone(
         "describe_compute_environments", "computeEnvironments", "computeEnvironments"
     ),
+    "states:stateMachine": _state_machine_gone,
     "batch:job-queue": _batch_gone("describe_job_queues", "jobQueues", "jobQueues"),
 }
 
 #: Error codes (or their ends) by which services say that the resource asked for doesn't exist.
-NOT_THERE = ("NotFound", "NotFoundException", "NotFoundFault", "ClusterNotFoundException", "ClientException")
+NOT_THERE = (
+    "NotFound",
+    "NotFoundException",
+    "NotFoundFault",
+    "ClusterNotFoundException",
+    "ClientException",
+    "DoesNotExist",
+)
 
 
 def is_gone(client, arn):

@@ -1,0 +1,93 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters on the list of flows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment import UNSPEAKABLE, decorators
+
+_GIT = re.compile(r"(https?|ssh|git|file)://.*|[\w.-]+@[\w.-]+:.*|.*\.git/?")
+
+
+def git_address(source):
+    """Tell whether a source is the address of a git repository, and not a folder's path."""
+    return _GIT.fullmatch(source) is not None
+
+
+def with_secret_ids(flows, prefix):
+    """Return the flows with the ids of their secrets: a bare key is a secret of the stack, below ``prefix``."""
+    return [
+        {
+            **flow,
+            "secrets": [secret if re.search("[/:]", secret) else f"{prefix}/{secret}" for secret in flow["secrets"]],
+        }
+        if flow.get("secrets")
+        else flow
+        for flow in flows
+    ]
+
+
+def flow_problems(flows):
+    """Return a sentence for each thing that is wrong with a list of flows, whose types are right."""
+    names = Counter(flow["name"] for flow in flows)
+    problems = [f"{count} flows have the name '{name}'" for name, count in names.items() if count > 1]
+    for flow in flows:
+        problems += [f"{flow['name']}: {problem}" for problem in _problems(flow)]
+    return problems
+
+
+def _problems(flow):
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", flow["name"]):
+        yield "the name has at most 64 letters, digits, dots, underscores and hyphens"
+    if flow.get("state", "present") == "absent":
+        return
+    if not flow.get("file"):
+        yield "file is missing"
+    elif flow["file"].startswith("/") or ".." in flow["file"].split("/"):
+        yield f"file '{flow['file']}' must lie in the source"
+    yield from _schedule_problems(flow.get("schedule"))
+    yield from _project_problems(flow.get("project") or {})
+    for name in flow.get("environment") or {}:
+        if not re.fullmatch(r"[A-Za-z_]\w*", str(name)):
+            yield f"environment has '{name}', which is no name of an environment variable"
+    for spec in decorators({key: flow.get(key) for key in ("environment", "secrets")}):
+        if UNSPEAKABLE.search(spec):
+            yield f"Metaflow can't take a comma that a word and an equals sign follow, as in {spec}"
+    for option in flow.get("options") or []:
+        if not option.startswith("-"):
+            yield f"options has '{option}'; options begin with a hyphen and have their value after an equals sign"
+    for option in ("max_workers", "workflow_timeout"):
+        if flow.get(option) is not None and int(flow[option]) < 1:
+            yield f"{option} must be 1 or more"
+
+
+def _schedule_problems(schedule):
+    """EventBridge's rules for cron expressions, Amazon EventBridge user guide."""
+    if schedule in (None, "none"):
+        return
+    fields = schedule.split()
+    if len(fields) != 6:
+        yield (
+            f"schedule '{schedule}' must have six fields (minutes, hours, day of month, month, day of week, year), "
+            "without cron(), or be none"
+        )
+    elif (fields[2] == "?") == (fields[4] == "?"):
+        yield f"schedule '{schedule}' must have a ? either for the day of month or for the day of week"
+    elif not all(re.fullmatch(r"[A-Za-z0-9*?,/#-]+", field) for field in fields):
+        yield f"schedule '{schedule}' has a character that no cron expression has"
+
+
+def _project_problems(project):
+    for key in ("name", "branch"):
+        if project.get(key) and not re.fullmatch(r"[a-z0-9_]{1,128}", project[key]):
+            yield f"project has the {key} '{project[key]}'; Metaflow takes lower-case letters, digits and underscores"
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self):
+        return {"flow_problems": flow_problems, "git_address": git_address, "with_secret_ids": with_secret_ids}
