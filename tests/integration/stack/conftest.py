@@ -10,6 +10,12 @@ import pytest
 from emulated_aws import ROOT, Emulator
 from stack_runs import CANARY, Complete, Stack
 
+#: What the complete stack deploys. The schedule's year is far away, so that nothing runs by itself.
+FLOWS = {
+    "flows_source": str(ROOT / "tests" / "integration" / "stack" / "flows"),
+    "flows_list": [{"name": "letters", "file": "letters.py", "schedule": "0 6 * * ? 2099", "with": ["retry"]}],
+}
+
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
@@ -34,7 +40,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Complete]:
     emulator = Emulator(tmp_path_factory.mktemp("complete-account") / "state")
     try:
         home = tmp_path_factory.mktemp("complete") / "home"
-        stack = Stack(emulator, home, variables={"secrets_flow_values": {"CANARY": CANARY}})
+        stack = Stack(emulator, home, variables={"secrets_flow_values": {"CANARY": CANARY}, **FLOWS})
         yield Complete.converge(stack)
     finally:
         emulator.stop()

@@ -173,6 +173,21 @@ def send_jobs_elsewhere(account: Account, stack: Stack) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "METAFLOW_BATCH_JOB_QUEUE": "elsewhere"}))
 
 
+@drift("flows")
+def stop_the_schedule(account: Account, stack: Stack) -> None:
+    account.client("events").disable_rule(Name="metaflow-local_LettersFlow")
+
+
+@drift("flows")
+def end_a_step_early(account: Account, stack: Stack) -> None:
+    client = account.client("stepfunctions")
+    (listed,) = account.items("stepfunctions", "list_state_machines", "stateMachines")
+    machine = client.describe_state_machine(stateMachineArn=listed["stateMachineArn"])
+    definition = json.loads(machine["definition"])
+    definition["States"]["start"]["Parameters"]["Timeout"]["AttemptDurationSeconds"] = 60
+    client.update_state_machine(stateMachineArn=listed["stateMachineArn"], definition=json.dumps(definition))
+
+
 def test_what_was_changed_by_hand_is_named_and_mended(complete: Complete) -> None:
     for changes in DRIFT.values():
         for change in changes:

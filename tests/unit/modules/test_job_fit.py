@@ -63,7 +63,8 @@ CASES = [
     ("Fargate: disk", request(disk=200), [FARGATE], None),
     ("Fargate: too much disk", request(disk=201), [FARGATE], ["the largest disk that fits is 200 GiB"]),
     ("Fargate SPOT has the same sizes", request(1, 4097), [Environment("f", "FARGATE_SPOT", 8)], ["5120 MiB"]),
-    ("every environment is named", request(memory=999999), [INSTANCES, FARGATE], ["ec2 (EC2): ", "; fargate (FARGATE): "]),
+    ("every environment is named", request(memory=999999), [INSTANCES, FARGATE],
+     ["ec2 (EC2): ", "; fargate (FARGATE): "]),
 ]  # fmt: skip
 
 
