@@ -101,6 +101,10 @@ def _subnet(item):
     return {"availability_zone": item["AvailabilityZone"], "cidr_block": item["CidrBlock"], "vpc_id": item["VpcId"]}
 
 
+def _in_vpc(item):
+    return {"vpc_id": item["VpcId"]}
+
+
 def _internet_gateway(item):
     return {"vpc_ids": [attachment["VpcId"] for attachment in item.get("Attachments", [])]}
 
@@ -240,9 +244,13 @@ READERS = {
         extra=lambda item: {"status": item["State"]},
     ),
     "address": _ec2("describe_addresses", "Addresses", "AllocationId"),
-    "route_table": _ec2("describe_route_tables", "RouteTables", "RouteTableId"),
+    "route_table": _ec2("describe_route_tables", "RouteTables", "RouteTableId", extra=_in_vpc),
     "vpc_endpoint": _ec2(
-        "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", dead=("deleted", "deleting", "Deleted", "Deleting")
+        "describe_vpc_endpoints",
+        "VpcEndpoints",
+        "VpcEndpointId",
+        dead=("deleted", "deleting", "Deleted", "Deleting"),
+        extra=_in_vpc,
     ),
     "security_group": _ec2("describe_security_groups", "SecurityGroups", "GroupId"),
     "launch_template": _ec2("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
