@@ -56,6 +56,22 @@ def cluster_deletion() -> None:
                 raise ClusterNotFoundException()
 
 
+@gap("ecs", "task-definition-revisions", "The numbers of deleted revisions of a task definition are not used again.")
+def task_definition_revisions() -> None:
+    @wrap(models.EC2ContainerServiceBackend, "register_task_definition")
+    def register(original: Callable[..., Any], self: Any, family: str, *args: Any, **kwargs: Any) -> Any:
+        definition = original(self, family, *args, **kwargs)
+        highest = self.__dict__.setdefault("highest_revisions", {})
+        number = max(definition.revision, highest.get(family, 0) + 1)
+        if number != definition.revision:
+            revisions = self.task_definitions[family]
+            revisions[number] = revisions.pop(definition.revision)
+            definition.revision = number
+            definition.arn = f"{definition.arn.rpartition(':')[0]}:{number}"
+        highest[family] = number
+        return definition
+
+
 def _refusal(code: str, message: str) -> ServiceException:
     error = EcsClientException(message)
     error.code = code

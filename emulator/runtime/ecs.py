@@ -251,13 +251,13 @@ def _run_services(scheduler: Scheduler) -> None:
         scheduling_strategy: str | None = None,
         launch_type: str | None = None,
     ) -> list[str]:
-        """Only services that are not gone, unlike in moto."""
+        """Only active services: one that is being deleted drains out of sight (API reference of DeleteService)."""
         cluster = self._get_cluster(cluster_str)
         return sorted(
             service.arn
             for service in self.services.values()
             if service.cluster_name == cluster.name
-            and service.status != "INACTIVE"
+            and service.status == "ACTIVE"
             and scheduling_strategy in (None, service.scheduling_strategy)
             and launch_type in (None, service.launch_type)
         )

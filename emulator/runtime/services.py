@@ -52,6 +52,7 @@ class Deployment:
     updated_at: datetime = field(default_factory=utcnow)
     tasks: list[Task] = field(default_factory=list)
     failures_in_a_row: int = 0
+    is_rollback: bool = False
     pause_until: float = 0
 
     def __post_init__(self) -> None:
@@ -282,10 +283,12 @@ class ServiceRunner:
         primary.rollout_state_reason = "ECS deployment circuit breaker: tasks failed to start."
         primary.updated_at = utcnow()
         self._event(f"(deployment {primary.id}) deployment failed: tasks failed to start.")
-        if self._circuit_breaker().get("rollback") and self._last_completed:
+        # A rollback that fails too is the end: there is nothing else to go back to.
+        if self._circuit_breaker().get("rollback") and self._last_completed and not primary.is_rollback:
             self._stop(primary.live, "Rolling back")
             self.service.task_definition = self._last_completed
             self.deploy()
+            self.primary.is_rollback = True
             self._event(f"rolling back to deployment {self.primary.id}.")
             self.primary.rollout_state_reason = "ECS deployment circuit breaker: rolling back."
 

@@ -52,3 +52,20 @@ def test_a_cluster_with_services_cannot_be_deleted_and_a_deleted_one_is_inactive
     with refused("ClusterNotFoundException"):
         ecs.create_service(cluster=name, serviceName=name, taskDefinition=name, desiredCount=0)
     assert ecs.create_cluster(clusterName=name)["cluster"]["status"] == "ACTIVE"
+
+
+@pytest.mark.gap("ecs/task-definition-revisions")
+def test_a_deleted_revisions_number_is_not_used_again(ecs: Any, name: str) -> None:
+    container = {"name": "c", "image": "i", "memory": 128}
+
+    def register() -> str:
+        made = ecs.register_task_definition(family=name, containerDefinitions=[container])["taskDefinition"]
+        assert made["taskDefinitionArn"].endswith(f":{made['revision']}")
+        return f"{name}:{made['revision']}"
+
+    first, second = register(), register()
+    for one in (first, second):
+        ecs.deregister_task_definition(taskDefinition=one)
+    ecs.delete_task_definitions(taskDefinitions=[first, second])
+    assert register() == f"{name}:3"
+    assert ecs.describe_task_definition(taskDefinition=name)["taskDefinition"]["revision"] == 3

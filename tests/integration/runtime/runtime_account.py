@@ -196,13 +196,19 @@ class Account:
         targets = self.elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return [target["TargetHealth"]["State"] for target in targets]
 
+    def are_gone(self, services):
+        """Tell whether services have drained."""
+        found = self.ecs.describe_services(cluster="test", services=services)["services"] if services else []
+        return all(service["status"] == "INACTIVE" for service in found)
+
     def tidy(self):
         """Remove what a test left: services, tasks, load balancers, policies beyond the first."""
-        for arn in self.ecs.list_services(cluster="test")["serviceArns"]:
+        services = self.ecs.list_services(cluster="test")["serviceArns"]
+        for arn in services:
             self.ecs.delete_service(cluster="test", service=arn, force=True)
         for arn in self.ecs.list_tasks(cluster="test")["taskArns"]:
             self.ecs.stop_task(cluster="test", task=arn)
-        wait_for(lambda: not self.ecs.list_services(cluster="test")["serviceArns"])
+        wait_for(lambda: self.are_gone(services))
         for balancer in self.elb.describe_load_balancers()["LoadBalancers"]:
             self.elb.delete_load_balancer(LoadBalancerArn=balancer["LoadBalancerArn"])
         for group in self.elb.describe_target_groups()["TargetGroups"]:

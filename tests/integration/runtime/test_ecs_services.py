@@ -117,6 +117,23 @@ def test_the_circuit_breaker_rolls_back(account):
     assert account.stable()["taskDefinition"] == good
 
 
+def test_a_rollback_that_fails_too_is_the_end(account):
+    """What the last good deployment needs, a secret, is gone by now."""
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    secret = account.secrets.create_secret(Name="needed", SecretString="x")["ARN"]
+    needs = account.server(secrets=[{"name": "NEEDED", "valueFrom": secret}])
+    account.allow("execution", ["secretsmanager:GetSecretValue"], secret)
+    good = account.define(needs)
+    account.service(good, deploymentConfiguration=breaker)
+    account.stable()
+    account.secrets.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+    account.ecs.update_service(cluster="test", service="app", taskDefinition=account.define(account.container("false")))
+    assert event_with(account, "rolling back to deployment")
+    wait_for(lambda: account.described()["deployments"][0]["rolloutState"] == "FAILED")
+    events = [event["message"] for event in account.described()["events"]]
+    assert sum("rolling back to deployment" in event for event in events) == 1
+
+
 def test_a_missing_role_is_an_event(account):
     role = account.role("short-lived", "ecs-tasks.amazonaws.com")
     definition = account.define(account.container("true"), executionRoleArn=role)
@@ -139,9 +156,9 @@ def test_delete_drains(account):
     account.ecs.update_service(cluster="test", service="app", desiredCount=0)
     account.stable()
     account.ecs.delete_service(cluster="test", service="app")
+    assert account.ecs.list_services(cluster="test")["serviceArns"] == [], "a draining service is not listed"
     waiter = account.ecs.get_waiter("services_inactive")
     waiter.wait(cluster="test", services=["app"], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
-    assert account.ecs.list_services(cluster="test")["serviceArns"] == []
 
 
 def test_what_ecs_refuses_is_refused(account):
@@ -154,6 +171,6 @@ def test_what_ecs_refuses_is_refused(account):
         Name="unused", Protocol="TCP", Port=8080, VpcId=account.vpc, TargetType="ip"
     )["TargetGroups"][0]["TargetGroupArn"]
     account.ecs.delete_service(cluster="test", service="app", force=True)
-    wait_for(lambda: not account.ecs.list_services(cluster="test")["serviceArns"])
+    wait_for(lambda: account.are_gone(["app"]))
     with pytest.raises(invalid, match="does not have an associated load balancer"):
         account.service(definition, target_group=group)
