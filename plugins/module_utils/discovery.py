@@ -163,6 +163,26 @@ def _api_keys(scope, names):
     return found
 
 
+def _batch(operation, result_key, name_key, arn_key):
+    """Make the reader of a kind of Batch, whose listing shows tags. What is being deleted is shown too."""
+
+    def read(scope, names):
+        pages = scope.client("batch").get_paginator(operation).paginate()
+        return {
+            item[name_key]: {
+                "id": item[arn_key],
+                "arn": item[arn_key],
+                "status": item["status"],
+                "tags": item.get("tags", {}),
+            }
+            for page in pages
+            for item in page[result_key]
+            if item["status"] != "DELETED" and scope.owns(item.get("tags", {}))
+        }
+
+    return read
+
+
 def _db_instances(scope, names):
     client = scope.client("rds")
     found = {}
@@ -259,6 +279,10 @@ READERS = {
     "rest_api": _rest_apis,
     "vpc_link": _vpc_links,
     "api_key": _api_keys,
+    "job_queue": _batch("describe_job_queues", "jobQueues", "jobQueueName", "jobQueueArn"),
+    "compute_environment": _batch(
+        "describe_compute_environments", "computeEnvironments", "computeEnvironmentName", "computeEnvironmentArn"
+    ),
     "db_instance": _db_instances,
     "kms_key": _kms_keys,
     "secret": _secrets,
