@@ -24,7 +24,7 @@ from moto.core.utils import get_service_model
 
 from emulator.calls import Call, Environ
 
-KINDS = ("throttle", "drop")
+KINDS = ("throttle", "drop", "deny")
 
 
 @dataclass
@@ -111,7 +111,9 @@ class Injector:
         time.sleep(self.latency)
         kind = self.faults.kind_for(call)
         if kind == "throttle":
-            return _throttle(call, start_response)
+            return _refuse(call, start_response, THROTTLED, "Rate exceeded")
+        if kind == "deny":
+            return _refuse(call, start_response, DENIED, "You are not authorized to perform this operation")
         if kind == "drop":
             _lose_answer(self.app, environ)
         return self.app(environ, start_response)
@@ -125,20 +127,37 @@ def _lose_answer(app: Any, environ: Environ) -> None:
     raise ConnectionAbortedError("the answer is lost, as a fault demands")
 
 
-def _throttle(call: Call, start_response: Any) -> Iterable[bytes]:
-    """Answer as AWS does when the calls come too fast, in the protocol of the service."""
+#: protocol of a service -> status and error code, for calls that come too fast and for those that nobody may make.
+THROTTLED = {
+    "ec2": (503, "RequestLimitExceeded"),
+    "query": (400, "Throttling"),
+    "rest-xml": (503, "SlowDown"),
+    "rest-json": (429, "TooManyRequestsException"),
+    "json": (400, "ThrottlingException"),
+}
+DENIED = {
+    "ec2": (403, "UnauthorizedOperation"),
+    "query": (403, "AccessDenied"),
+    "rest-xml": (403, "AccessDenied"),
+    "rest-json": (403, "AccessDeniedException"),
+    "json": (400, "AccessDeniedException"),
+}
+
+#: protocol of a service -> what its errors stand in; JSON has none.
+ENVELOPES = {
+    "ec2": "<Response><Errors><Error>{}</Error></Errors></Response>",
+    "query": "<ErrorResponse><Error><Type>Sender</Type>{}</Error></ErrorResponse>",
+    "rest-xml": "<Error>{}</Error>",
+}
+
+
+def _refuse(call: Call, start_response: Any, errors: dict[str, tuple[int, str]], message: str) -> Iterable[bytes]:
+    """Answer with an error, as AWS does in the protocol of the service."""
     protocol = get_service_model(call.service).metadata["protocol"]
-    status, code, template = {
-        "ec2": (503, "RequestLimitExceeded", "<Response><Errors><Error>{}</Error></Errors></Response>"),
-        "query": (400, "Throttling", "<ErrorResponse><Error><Type>Sender</Type>{}</Error></ErrorResponse>"),
-        "rest-xml": (503, "SlowDown", "<Error>{}</Error>"),
-        "rest-json": (429, "TooManyRequestsException", ""),
-        "json": (400, "ThrottlingException", ""),
-    }[protocol]
-    message = "Rate exceeded"
-    if template:
-        body = template.format(f"<Code>{code}</Code><Message>{message}</Message>")
+    status, code = errors[protocol]
+    if protocol in ENVELOPES:
+        body = ENVELOPES[protocol].format(f"<Code>{code}</Code><Message>{message}</Message>")
     else:
         body = json.dumps({"__type": code, "message": message})
-    start_response(f"{status} Throttled", [("Content-Length", str(len(body))), ("x-amzn-ErrorType", code)])
+    start_response(f"{status} Refused", [("Content-Length", str(len(body))), ("x-amzn-ErrorType", code)])
     return [body.encode()]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible.module_utils import _internal
+from ansible.module_utils.common import warnings
 from emulated_aws import Emulator
 from hypothesis import settings
 
@@ -31,8 +32,9 @@ def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def module_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process be one of Ansible's modules: it gives warnings in its result.
+    """Let this process be one of Ansible's modules: it gives its own warnings in its result.
 
     As soon as any test has imported a part of the controller (a plug-in's base class), it would print them instead.
     """
     monkeypatch.setattr(_internal, "is_controller", False)
+    monkeypatch.setattr(warnings, "_global_warnings", {})

@@ -69,6 +69,10 @@ class Emulator:
         """Return the records of those calls that can change the account."""
         return [call for call in self.calls() if call["mutates"]]
 
+    def actions(self) -> set[str]:
+        """Return what was called, as IAM names it: `ec2:DescribeVpcs`."""
+        return {f"{call['service']}:{call['action']}" for call in self.calls()}
+
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Call a route of the emulator itself and return its JSON answer."""
         data = None if body is None else json.dumps(body).encode()

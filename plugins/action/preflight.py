@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from pathlib import Path
 
 import yaml
@@ -73,7 +75,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("component", "checks"))
+    _VALID_ARGS = frozenset(("component", "checks", "files"))
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
@@ -90,7 +92,11 @@ class ActionModule(ActionBase):
         return {
             "changed": False,
             "msg": f"The variables of {component} are sound",
-            "ansible_facts": {"stack_preflight_passed": True},
+            "ansible_facts": {
+                "stack_preflight_passed": True,
+                f"stack_inputs_{component}": self._digest(options, task_vars),
+                "stack_files": self._task.args.get("files") or [],
+            },
         }
 
     def _unknown(self, component, options, task_vars):
@@ -137,6 +143,17 @@ class ActionModule(ActionBase):
                 problems.append(f"{name} can't be evaluated: {shown}")
         return given, problems
 
+    def _digest(self, options, task_vars):
+        """Return a digest of the values of all options, by which stack_record sees that one has changed."""
+        values, _ = self._evaluated(options, task_vars)
+        secrets = {name: value for name, value in values.items() if options[name].get("no_log") and value}
+        plain = {name: value for name, value in values.items() if name not in secrets}
+        digest = hashlib.sha256(_canonical(plain))
+        if secrets:
+            # The digest is stored in the bucket: slow to compute, so that nobody guesses a short secret by it.
+            digest.update(hashlib.scrypt(_canonical(secrets), salt=digest.digest(), n=2**14, r=8, p=1))
+        return digest.hexdigest()
+
     def _failed_checks(self, options, checks, variables):
         templar = self._templar.copy_with_new_env(available_variables=variables)
         problems = []
@@ -157,6 +174,10 @@ def without_none(value):
     if isinstance(value, list):
         return [without_none(inner) for inner in value]
     return value
+
+
+def _canonical(values):
+    return json.dumps(values, sort_keys=True, default=str).encode()
 
 
 def text_of(option):

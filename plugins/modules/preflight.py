@@ -15,7 +15,8 @@ description:
   - Checks the variables of one role of this collection against its argument specification, names variables with the
     role's prefix that the role doesn't have, and evaluates the role's own conditions.
   - Runs on the controller and calls nothing. All problems are told at once, one sentence each.
-  - On success the fact C(ansible_facts.stack_preflight_passed) is set for the host.
+  - On success the fact C(ansible_facts.stack_preflight_passed) is set for the host, and facts by which
+    M(mlops.metaflow.stack_record) sees whether anything has changed since the last converge.
 author:
   - The metaflow-ansible authors
 options:
@@ -41,6 +42,11 @@ options:
         description: What is allowed, to complete the sentence "it must be …".
         type: str
         required: true
+  files:
+    description: Files on this machine that the component writes, for M(mlops.metaflow.stack_record).
+    type: list
+    elements: path
+    default: []
 attributes:
   check_mode:
     description: Changes nothing.

@@ -48,6 +48,24 @@ def test_a_throttled_call_fails_as_on_aws(
     ]
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        ("ec2", "describe_vpcs", "UnauthorizedOperation"),
+        ("rds", "describe_db_instances", "AccessDenied"),
+        ("stepfunctions", "list_state_machines", "AccessDeniedException"),
+        ("batch", "describe_job_queues", "AccessDeniedException"),
+        ("s3", "list_buckets", "AccessDenied"),
+    ],
+)
+def test_a_denied_call_fails_as_on_aws(
+    emulator: Emulator, faulty: Callable[..., None], refused: Refused, service: str, operation: str, code: str
+) -> None:
+    faulty(action=f"{service}:*", kind="deny", nth=[1])
+    with refused(code, "not authorized"):
+        getattr(emulator.client(service, **ONCE), operation)()
+
+
 def test_the_sdk_gets_through_throttling(emulator: Emulator, faulty: Callable[..., None]) -> None:
     faulty(action="ec2:Describe*", kind="throttle", nth=[1, 2])
     client = emulator.client("ec2", retries={"total_max_attempts": 5, "mode": "standard"})
@@ -86,7 +104,7 @@ def test_a_percentage_meets_the_same_calls_each_time(emulator: Emulator, faulty:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"action": "*", "kind": "explode", "nth": [1]}, "kind 'explode' is not one of throttle, drop"),
+        ({"action": "*", "kind": "explode", "nth": [1]}, "kind 'explode' is not one of throttle, drop, deny"),
         ({"action": "*", "kind": "drop"}, "give either nth"),
         ({"action": "*", "kind": "drop", "nth": [1], "often": True}, "unexpected keyword argument 'often'"),
     ],

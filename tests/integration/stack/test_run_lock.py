@@ -28,12 +28,12 @@ def wait_for_the_lock(complete: Complete, run: Started) -> None:
 
 
 def test_a_second_run_stops_before_its_first_change_and_a_dead_holder_does_not_block(complete: Complete) -> None:
-    first = complete.stack.start()
+    first = complete.stack.start(full=True)
     try:
         wait_for_the_lock(complete, first)
         first.stop()
         complete.stack.emulator.request("POST", "/_emulator/calls/reset")
-        refused = complete.stack.run().refused()
+        refused = complete.stack.run(full=True).refused()
         assert complete.stack.emulator.mutations() == []
     finally:
         first.kill()
@@ -41,7 +41,7 @@ def test_a_second_run_stops_before_its_first_change_and_a_dead_holder_does_not_b
     assert f"Another run changes this stack: {holder} on {socket.gethostname()}, until " in refused
 
     assert holders(complete) != []  # the killed run could not give it back
-    complete.stack.run("--tags", "registry").succeeded()
+    complete.stack.run("--tags", "registry", full=True).succeeded()
     assert holders(complete) == []
 
 
@@ -49,9 +49,9 @@ def test_unlock_removes_the_lock_of_another_run_by_the_environments_name(complet
     client = complete.account.client("ssm")
     lease = {"owner": "ann@laptop", "host": "elsewhere", "pid": 1, "started": None, "expires": int(time.time()) + 3600}
     client.put_parameter(Name=f"{LOCK}/7", Value=json.dumps(lease), Type="String")
-    assert "ann@laptop, process 1 on elsewhere" in complete.stack.run("--tags", "registry").refused()
+    assert "ann@laptop, process 1 on elsewhere" in complete.stack.run("--tags", "registry", full=True).refused()
     assert "name the environment: -e confirm=local" in complete.stack.run(playbook="playbooks/unlock.yml").refused()
     assert holders(complete) != []
     complete.stack.run(playbook="playbooks/unlock.yml", confirm="local").succeeded()
     assert holders(complete) == []
-    complete.stack.run("--tags", "registry").succeeded()
+    complete.stack.run("--tags", "registry", full=True).succeeded()

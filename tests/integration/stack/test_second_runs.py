@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from account_dump import Account, differences
+from account_dump import Account
 from stack_runs import COMPONENTS, Complete, Stack, changes_outside_the_lock
 
 pytestmark = pytest.mark.xdist_group("complete-stack")
@@ -22,19 +22,55 @@ def test_the_recap_has_a_line_for_each_component(complete: Complete) -> None:
     assert complete.run.changed == set(COMPONENTS)
 
 
-def test_a_second_run_changes_nothing(complete: Complete) -> None:
+def test_a_second_run_goes_through_no_tasks_and_makes_no_changing_call(complete: Complete) -> None:
     before = complete.account.dump()
     forget_calls(complete)
     run = complete.stack.run().succeeded()
     assert run.changed == set(), run.output
+    assert run.output.count("equals its last converge") == len(COMPONENTS)
+    assert "The stack metaflow-local stands in us-east-1" in run.output
+    assert complete.stack.emulator.mutations() == []
+    assert json.dumps(complete.account.dump()) == json.dumps(before)
+
+
+#: What the tasks read and the comparison with the record need not: call → why.
+NOT_COMPARED = {
+    "sts:GetCallerIdentity": "who runs it",
+    "ec2:DescribeAvailabilityZones": "the region's",
+    "ec2:DescribeTags": "stands in the resources' own descriptions",
+    "ssm:GetParametersByPath": "the run lock",
+    "kms:ListGrants": "no role makes grants",
+    "kms:ListKeyPolicies": "a key has one policy, which is read",
+    "iam:ListPolicies": "how a stock module finds the policy that is read",
+    "iam:ListPolicyVersions": "the default version is read",
+    "apigateway:GetStage": "stands in GetStages",
+    "apigateway:GetDeployment": "can't be changed; the stage names it",
+    "apigateway:GetApiKey": "the key's value, for the client's configuration",
+    "s3:HeadBucket": "whether the bucket is there, as the other calls tell",
+    "s3:ListObjectsV2": "Metaflow looks at its datastore",
+}
+
+
+def test_the_comparison_reads_all_that_the_tasks_read(complete: Complete) -> None:
+    """An attribute that a role sets and the comparison doesn't read would drift unseen."""
+    forget_calls(complete)
+    complete.stack.run(playbook="playbooks/drift.yml").succeeded()
+    compared = complete.stack.emulator.actions()
+    forget_calls(complete)
+    run = complete.stack.run(full=True).succeeded()
+    assert run.changed == set(), run.output
     assert changes_outside_the_lock(complete.stack.emulator) == []
-    assert differences(before, complete.account.dump()) == {}
+    read = complete.stack.emulator.actions()
+    assert {"ec2:DescribeSubnets", "rds:DescribeDBInstances", "batch:DescribeJobQueues"} <= read & compared
+    changes = {"ssm:PutParameter", "ssm:DeleteParameters"}
+    assert read - compared - changes - set(NOT_COMPARED) == set()
+    assert set(NOT_COMPARED) <= read  # nothing in the table is out of date
 
 
 def test_check_mode_finds_no_change_and_makes_no_changing_call(complete: Complete) -> None:
     before = complete.account.dump()
     forget_calls(complete)
-    run = complete.stack.run("--check", "--diff").succeeded()
+    run = complete.stack.run("--check", "--diff", full=True).succeeded()
     assert run.changed == set(), run.output
     assert complete.stack.emulator.mutations() == []
     assert json.dumps(complete.account.dump()) == json.dumps(before)
@@ -47,7 +83,7 @@ def test_check_mode_finds_no_change_and_makes_no_changing_call(complete: Complet
 )
 def test_one_component_converges_alone(complete: Complete, component: str, option: str) -> None:
     forget_calls(complete)
-    run = complete.stack.run(option, component).succeeded()
+    run = complete.stack.run(option, component, full=True).succeeded()
     # The tasks that all components share run on the first host of the inventory.
     busy = {host for host, counts in run.recap.items() if counts["ok"] and host != COMPONENTS[0]}
     assert busy == {component} - {COMPONENTS[0]}
@@ -71,6 +107,16 @@ def test_a_tag_that_names_no_component_is_refused(complete: Complete) -> None:
     assert "--tags notebok names no component; they are network, " in message
     assert complete.stack.emulator.mutations() == []
 
+
+#: What the differences name after all changes by hand below.
+DRIFTED = (
+    "describe_route_tables.RouteTables[metaflow-local-private-1].Routes",
+    "describe_subnets.Subnets[metaflow-local-public-2]",
+    "get_bucket_versioning Bucket=", "get_key_rotation_status", "get_role_policy RoleName=metaflow-local-batch-job",
+    "imageTagMutability", "SecurityGroups[metaflow-local-database].IpPermissions", "BackupRetentionPeriod",
+    "jobQueues[metaflow-local].priority", "throttle.rateLimit", "retentionInDays", "describe_task_definition",
+    ".metaflowconfig/config_local.json",
+)  # fmt: skip
 
 # What somebody changes by hand: component → a function of the account, its stack that changes one attribute or more.
 DRIFT: dict[str, list[Callable[[Account, Stack], Any]]] = {}
@@ -195,6 +241,12 @@ def test_what_was_changed_by_hand_is_named_and_mended(complete: Complete) -> Non
     drifted = complete.account.dump()
     forget_calls(complete)
 
+    found = complete.stack.home / "drift.json"
+    said = complete.stack.run(playbook="playbooks/drift.yml", drift_file=str(found), drift_fail=True).refused()
+    assert f"{', '.join(sorted(DRIFT))} differs from the last converge" in said
+    differing = [(difference["component"], difference["path"]) for difference in json.loads(found.read_text())]
+    for attribute in DRIFTED:
+        assert [path for _, path in differing if attribute in path], attribute
     checked = complete.stack.run("--check", "--diff").succeeded()
     assert checked.changed == set(DRIFT) != set(COMPONENTS)
     assert complete.stack.emulator.mutations() == []
@@ -204,5 +256,16 @@ def test_what_was_changed_by_hand_is_named_and_mended(complete: Complete) -> Non
     assert mended.changed == set(DRIFT)
 
     # What it was before, but for the revision of the task definition that takes the deregistered one's place.
-    again = complete.stack.run().succeeded()
+    again = complete.stack.run(full=True).succeeded()
     assert again.changed == set(), again.output
+
+
+def test_after_a_repair_the_other_waves_are_left_alone(complete: Complete) -> None:
+    """Network is in the first wave; as soon as it is mended, all others equal their last converge again."""
+    complete.stack.run().succeeded()
+    delete_the_way_out(complete.account, complete.stack)
+    repaired = complete.stack.run().succeeded()
+    assert repaired.changed == {"network"}
+    assert repaired.output.count("equals its last converge") == len(COMPONENTS) - 1
+    nothing = complete.stack.run(playbook="playbooks/drift.yml").succeeded()
+    assert "Nothing differs from the last converge: api, batch, " in nothing.output

@@ -1,0 +1,358 @@
+#!/usr/bin/python
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# A converge that changes nothing costs some seventy tasks, each of which reads a little. This module reads all of it in
+# one concurrent pass and compares it with the last successful converge, so that unchanged components need no task.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: stack_record
+short_description: Compare the live stack with what its last successful converge left
+version_added: 0.1.0
+description:
+  - Reads the live resources of all components in one pass of concurrent calls, a document for each component, and
+    compares them with the record of the last successful converge.
+  - A component is unchanged if its inputs (variables, code of role and modules), its own document, and the documents of
+    all components of earlier waves equal those in the record.
+  - The record is an object in the stack's bucket. It is a cache and never a source of truth. Where it is missing or not
+    readable, nothing is unchanged.
+author:
+  - The metaflow-ansible authors
+options:
+  bucket:
+    description: Name of the stack's bucket.
+    type: str
+    required: true
+  key:
+    description: Key of the record in the bucket.
+    type: str
+    default: mlops.metaflow/record.json
+  components:
+    description: Components to compare or to record.
+    type: list
+    elements: str
+    default: []
+  names:
+    description:
+      - Names of the stack, region, account and partition, which tell what to read; the variables C(stack_*) without the
+        prefix.
+      - The action plug-in sets it.
+    type: dict
+    default: {}
+  waves:
+    description: Components by wave, in the order in which waves converge.
+    type: list
+    elements: list
+    required: true
+  inputs:
+    description:
+      - Digest of the inputs of each of O(components).
+      - The action plug-in sets it, from what the task C(preflight) kept in facts.
+    type: dict
+    default: {}
+  files:
+    description:
+      - Component to the paths of files on this machine that are part of what it manages.
+      - The action plug-in sets it, like O(inputs).
+    type: dict
+    default: {}
+  notes:
+    description: With O(state=present), what to keep with the record and to return when it is compared.
+    type: dict
+    default: {}
+  state:
+    description:
+      - C(compared) reads and compares, and changes nothing.
+      - C(present) reads and writes the record of the components in O(inputs).
+      - C(absent) removes the record with all its versions.
+    type: str
+    choices: [compared, present, absent]
+    default: compared
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    description: Reads and compares, and writes nothing.
+    support: full
+  diff_mode:
+    description: The record is a cache. What differs from it is in the result.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Compare the live stack with its last converge
+  mlops.metaflow.stack_record:
+    bucket: metaflow-prod-123456789012-eu-west-1
+    components: [network, datastore, database, batch]
+    waves: [[network, datastore], [database, batch]]
+  register: __stack_record
+"""
+
+RETURN = r"""
+unchanged:
+  description: Components that equal the record in everything.
+  returned: O(state=compared)
+  type: list
+  elements: str
+  sample: [network, datastore]
+waiting:
+  description: Components that equal it but for an earlier wave, which may become equal when that wave has converged.
+  returned: O(state=compared)
+  type: list
+  elements: str
+  sample: [batch]
+reasons:
+  description: Why each of the others is to be converged.
+  returned: O(state=compared)
+  type: dict
+  sample: {registry: its inputs differ from the last converge}
+differences:
+  description: What differs between record and account, resource by resource.
+  returned: O(state=compared)
+  type: list
+  elements: dict
+  sample:
+    - component: batch
+      path: batch describe_job_queues.jobQueues[metaflow-prod].priority
+      recorded: 10
+      live: 99
+recorded:
+  description: Components that there is a record of.
+  returned: O(state=compared)
+  type: list
+  elements: str
+  sample: [batch, datastore, network]
+notes:
+  description: What was kept with the record.
+  returned: O(state=compared)
+  type: dict
+  sample: {service_url: https://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/api}
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+
+with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
+    import botocore.exceptions
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.mlops.metaflow.plugins.module_utils import discovery, live, live_reads
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import error_code
+
+#: Of the record's form. A record of another form is no record.
+VERSION = 1
+NO_RECORD = {"version": VERSION, "components": {}, "notes": {}}
+
+
+def is_sound(record):
+    """Tell whether a record has the form that this version writes: anybody may have put anything into the bucket."""
+    try:
+        return record["version"] == VERSION and all(
+            isinstance(part, kind)
+            for part, kind in [
+                (record["notes"], dict),
+                *((kept["inputs"], str) for kept in record["components"].values()),
+                *((kept["document"], dict) for kept in record["components"].values()),
+                *((kept["earlier"], dict) for kept in record["components"].values()),
+            ]
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def read_files(paths):
+    """Return ``{path: {"sha256", "mode"}}`` of files; None for one that isn't there."""
+    document = {}
+    for path in map(Path, paths):
+        document[str(path)] = None
+        with suppress(FileNotFoundError):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            document[str(path)] = {"sha256": content, "mode": oct(path.stat().st_mode & 0o777)}
+    return document
+
+
+def read_live(names, files, client):
+    """Return ``(documents, unreadable)`` of all components that have reads."""
+    reads = {component: calls(names) for component, calls in live_reads.READS.items()}
+    documents, unreadable = live.read_documents(reads, client)
+    for component, paths in files.items():
+        if component in documents:
+            documents[component]["files"] = read_files(paths)
+    return documents, unreadable
+
+
+def earlier_digests(waves, digests, component):
+    """Return the digests of the components of all waves before the component's own."""
+    earlier = {}
+    for wave in waves:
+        if component in wave:
+            return earlier
+        earlier |= {name: digests[name] for name in wave if name in digests}
+    return earlier
+
+
+def compare(record, inputs, documents, waves):
+    """Return ``(unchanged, waiting, reasons)`` for the components in ``inputs``."""
+    digests = {name: live.digest(document) for name, document in documents.items()}
+    unchanged, waiting, reasons = [], [], {}
+    for component, given in inputs.items():
+        recorded = record["components"].get(component)
+        if component not in documents:
+            reasons[component] = "what it has in the account is not read in advance"
+        elif recorded is None:
+            reasons[component] = "there is no record of a converge"
+        elif recorded["inputs"] != given:
+            reasons[component] = "its variables or its code differ from the last converge"
+        elif live.digest(recorded["document"]) != digests[component]:
+            reasons[component] = "what it has in the account differs from the last converge"
+        elif recorded["earlier"] != earlier_digests(waves, digests, component):
+            reasons[component] = "a component of an earlier wave differs from the last converge"
+            waiting.append(component)
+        else:
+            unchanged.append(component)
+    return unchanged, waiting, reasons
+
+
+def entry(component, given, documents, waves):
+    """Return what is recorded of a component."""
+    digests = {name: live.digest(document) for name, document in documents.items()}
+    return {
+        "inputs": given,
+        "document": documents[component],
+        "earlier": earlier_digests(waves, digests, component),
+    }
+
+
+class Store:
+    """The record in the bucket."""
+
+    def __init__(self, module, client):
+        self._module = module
+        self._s3 = client("s3")
+        self._place = {"Bucket": module.params["bucket"], "Key": module.params["key"]}
+
+    def read(self):
+        """Return the record; an empty one where there is none that can be read."""
+        try:
+            body = self._s3.get_object(**self._place)["Body"].read()
+            record = json.loads(body)
+        except botocore.exceptions.ClientError as error:
+            if error_code(error) not in ("NoSuchKey", "NoSuchBucket"):
+                self._module.warn(f"The record of the last converge can't be read, so every component runs: {error}")
+            return NO_RECORD
+        except ValueError as error:
+            self._module.warn(f"The record of the last converge is no JSON, so every component runs: {error}")
+            return NO_RECORD
+        return record if is_sound(record) else NO_RECORD
+
+    def write(self, record):
+        """Write the record. That it can't be written costs the next run time, and is no failure of this one."""
+        body = json.dumps(record, sort_keys=True).encode()
+        try:
+            self._s3.put_object(**self._place, Body=body, ContentType="application/json")
+        except botocore.exceptions.ClientError as error:
+            self._module.warn(f"The converge can't be recorded, so the next run goes through all tasks: {error}")
+
+    def versions(self):
+        """Return all versions of the record, its delete markers among them."""
+        bucket, key = self._place["Bucket"], self._place["Key"]
+        try:
+            pages = list(self._s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key))
+        except botocore.exceptions.ClientError as error:
+            if error_code(error) != "NoSuchBucket":
+                raise
+            return []
+        kinds = ("Versions", "DeleteMarkers")
+        items = [item for page in pages for kind in kinds for item in page.get(kind, []) if item["Key"] == key]
+        return [{"Key": key, "VersionId": item["VersionId"]} for item in items]
+
+    def remove(self, versions):
+        for start in range(0, len(versions), 1000):  # S3 takes a thousand at a time
+            batch = {"Objects": versions[start : start + 1000], "Quiet": True}
+            answer = self._s3.delete_objects(Bucket=self._place["Bucket"], Delete=batch)
+            if answer.get("Errors"):
+                self._module.fail_json(msg=f"The record can't be removed: {answer['Errors'][0]['Message']}")
+
+
+def compared(module, client, store):
+    params = module.params
+    documents, unreadable = read_live(params["names"], params["files"], client)
+    for component, why in unreadable.items():
+        module.warn(f"What {component} has in the account can't be read in advance, so it runs: {why}")
+    record = store.read()
+    unchanged, waiting, reasons = compare(record, params["inputs"], documents, params["waves"])
+    found = [
+        {"component": component, **difference}
+        for component, recorded in record["components"].items()
+        if component in documents
+        for difference in live.differences(recorded["document"], documents[component])
+    ]
+    return {
+        "changed": False,
+        "unchanged": unchanged,
+        "waiting": waiting,
+        "reasons": reasons,
+        "differences": found,
+        "recorded": sorted(record["components"]),
+        "notes": record["notes"],
+    }
+
+
+def written(module, client, store):
+    params = module.params
+    documents, unreadable = read_live(params["names"], params["files"], client)
+    record = store.read()
+    entries = {
+        component: entry(component, given, documents, params["waves"])
+        for component, given in params["inputs"].items()
+        if component in documents
+    }
+    components = {name: kept for name, kept in record["components"].items() if name not in unreadable} | entries
+    new = {"version": VERSION, "components": components, "notes": params["notes"] or record["notes"]}
+    if new != record and not module.check_mode:
+        store.write(new)
+    # A cache is no part of the stack: that it was written is no change of it.
+    return {"changed": False}
+
+
+def removed(module, client, store):
+    versions = store.versions()
+    if versions and not module.check_mode:
+        store.remove(versions)
+    return {"changed": bool(versions)}
+
+
+def main():
+    module = AnsibleAWSModule(
+        argument_spec={
+            "bucket": {"required": True},
+            # A key of S3, no secret.
+            "key": {"default": "mlops.metaflow/record.json", "no_log": False},
+            "components": {"type": "list", "elements": "str", "default": []},
+            "names": {"type": "dict", "default": {}},
+            "waves": {"type": "list", "elements": "list", "required": True},
+            "inputs": {"type": "dict", "default": {}},
+            "files": {"type": "dict", "default": {}},
+            "notes": {"type": "dict", "default": {}},
+            "state": {"choices": ["compared", "present", "absent"], "default": "compared"},
+        },
+        supports_check_mode=True,
+    )
+    client = discovery.client_factory(module)
+    act = {"compared": compared, "present": written, "absent": removed}[module.params["state"]]
+    try:
+        result = act(module, client, Store(module, client))
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        module.fail_json_aws(error, msg="Failed to compare the stack with its record")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
