@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("component", "checks", "files"))
+    _VALID_ARGS = frozenset(("component", "checks", "files", "recorded"))
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
@@ -89,15 +90,11 @@ class ActionModule(ActionBase):
             problems += self._failed_checks(options, checks, {**task_vars, **typed})
         if problems:
             return {"failed": True, "msg": "\n".join(problems), "problems": problems}
-        return {
-            "changed": False,
-            "msg": f"The variables of {component} are sound",
-            "ansible_facts": {
-                "stack_preflight_passed": True,
-                f"stack_inputs_{component}": self._digest(options, task_vars),
-                "stack_files": self._task.args.get("files") or [],
-            },
-        }
+        facts = {"stack_preflight_passed": True}
+        if boolean(self._task.args.get("recorded", True)):
+            facts[f"stack_inputs_{component}"] = self._digest(options, task_vars)
+            facts["stack_files"] = self._task.args.get("files") or []
+        return {"changed": False, "msg": f"The variables of {component} are sound", "ansible_facts": facts}
 
     def _unknown(self, component, options, task_vars):
         problems = []

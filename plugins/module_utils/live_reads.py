@@ -348,6 +348,24 @@ def client_config(names):
     return []
 
 
+def flows(names):
+    prefix = names["state_machine_prefix"] + "_"
+
+    def about(arn):
+        return [
+            Read("stepfunctions", "describe_state_machine", {"stateMachineArn": arn}),
+            Read("stepfunctions", "list_tags_for_resource", {"resourceArn": arn}),
+        ]
+
+    def mine(answer):
+        return {"stateMachines": [item for item in answer["stateMachines"] if item["name"].startswith(prefix)]}
+
+    return [
+        Read("stepfunctions", "list_state_machines", then=each("stateMachines", about, "stateMachineArn"), only=mine),
+        Read("events", "list_rules", {"NamePrefix": prefix}),
+    ]
+
+
 #: component -> function of the stack's names (the variables stack_*, without the prefix)
 READS = {
     reads.__name__: reads
@@ -363,5 +381,6 @@ READS = {
         step_functions,
         metadata_service,
         client_config,
+        flows,
     )
 }

@@ -43,10 +43,16 @@ options:
         type: str
         required: true
   files:
-    description: Files on this machine that the component writes, for M(mlops.metaflow.stack_record).
+    description: Files and folders on this machine that it writes or deploys, for M(mlops.metaflow.stack_record).
     type: list
     elements: path
     default: []
+  recorded:
+    description:
+      - Whether variables, code, files and account tell all that the component depends on, so that
+        M(mlops.metaflow.stack_record) may find it unchanged.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Changes nothing.

@@ -168,13 +168,19 @@ def is_sound(record):
 
 
 def read_files(paths):
-    """Return ``{path: {"sha256", "mode"}}`` of files; None for one that isn't there."""
+    """Return ``{path: {file: {"sha256", "mode"}}}`` of files and of all files in folders."""
+    return {path: read_file_tree(Path(path).expanduser()) for path in paths}
+
+
+def read_file_tree(path):
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
     document = {}
-    for path in map(Path, paths):
-        document[str(path)] = None
-        with suppress(FileNotFoundError):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            document[str(path)] = {"sha256": content, "mode": oct(path.stat().st_mode & 0o777)}
+    for file in files:
+        # A file that isn't there is told from one that is by its absence here.
+        if file.is_file() and "__pycache__" not in file.parts:
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            name = str(file.relative_to(path.parent))
+            document[name] = {"sha256": content, "mode": oct(file.stat().st_mode & 0o777)}
     return document
 
 
