@@ -24,7 +24,7 @@ OTHERS = (
     "step_functions_role_name", "events_role_name", "author_policy_name", "database_identifier", "load_balancer_name",
     "metadata_target_group_name", "migration_target_group_name", "rest_api_name", "vpc_link_name", "usage_plan_name",
     "api_key_name", "batch_queue_name", "step_functions_table_name", "step_functions_log_group_name",
-    "metadata_service_name", "cluster_name", "metadata_log_group_name",
+    "metadata_service_name", "cluster_name", "metadata_log_group_name", "state_machine_prefix",
 )  # fmt: skip
 ALL_NAMES = NAMES | {name: ("alias/" if name.endswith("alias") else "") + f"metaflow-{name[:20]}" for name in OTHERS}
 INPUTS = {"registry": "a digest", "step_functions": "another"}
