@@ -58,7 +58,7 @@ def arguments(item):
         given.append(f"--branch={project['branch']}")
     given += [*(item.get("options") or []), "step-functions", "create"]
     given += [f"--tag={tag}" for tag in item.get("tags") or []]
-    for option in ("max_workers", "namespace", "workflow_timeout"):
+    for option in ("max_workers", "namespace", "authorize", "workflow_timeout"):
         if item.get(option) is not None:
             given.append(f"--{option.replace('_', '-')}={item[option]}")
     for option in ("log_execution_history", "use_distributed_map"):

@@ -93,6 +93,9 @@ options:
       namespace:
         description: Namespace of its runs, in place of the production token.
         type: str
+      authorize:
+        description: The production token of a deployment that somebody else made by hand, to take it over.
+        type: str
       workflow_timeout:
         description: Longest time of an execution in seconds.
         type: int
@@ -238,6 +241,7 @@ SUBOPTIONS = {
     "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "max_workers": {"type": "int"},
     "namespace": {},
+    "authorize": {},
     "workflow_timeout": {"type": "int"},
     "use_distributed_map": {"type": "bool", "default": False},
     "log_execution_history": {"type": "bool", "default": True},
