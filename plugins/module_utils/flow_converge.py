@@ -142,7 +142,7 @@ class Flows:
             f"{' and '.join(plan.item['name'] for plan in plans if plan.name == name)} are one state machine, {name}."
             for name in sorted({name for name in names if names.count(name) > 1})
         ]
-        problems += [problem for plan in plans for problem in self.project_problems(plan)]
+        problems += [problem for plan in plans for problem in self.item_problems(plan)]
         problems += [
             problem
             for plan in plans
@@ -186,11 +186,17 @@ class Flows:
         reason = "new" if current is None else "changed in the account" if current in same else "changed"
         return Plan(item, fingerprint, current, reason, rehearsal)
 
-    def project_problems(self, plan):
-        """Yield what is wrong with the project that the list names."""
-        wanted = (plan.item["project"] or {}).get("name")
-        if wanted and plan.rehearsal and f"{wanted}." not in plan.name:
-            yield f"{plan.item['name']}: {plan.item['file']} has no @project(name='{wanted}')"
+    @staticmethod
+    def item_problems(plan):
+        """Yield what the list says of a flow and its code doesn't."""
+        item, rehearsal = plan.item, plan.rehearsal
+        project = (item["project"] or {}).get("name")
+        if rehearsal and project and f"{project}." not in plan.name:
+            yield f"{item['name']}: {item['file']} has no @project(name='{project}')."
+        unknown = sorted(set(item["parameters"]) - set(rehearsal.parameters)) if rehearsal else []
+        if unknown:
+            has = ", ".join(rehearsal.parameters) or "none"
+            yield f"{item['name']}: {item['file']} has no parameter {', '.join(unknown)}; it has: {has}."
 
     def leftovers(self, plans):
         """Return the deployed flows that are to go, and those that stay although the list doesn't have them."""
@@ -219,6 +225,7 @@ class Flows:
             deployment.TAG_FLOW: plan.item["name"],
             deployment.TAG_SOURCE: plan.fingerprint,
             deployment.TAG_DEPLOYED: live.digest(self.platforms),
+            **deployment.parameter_tags(plan.rehearsal.parameters),
         }
         self.account.client("stepfunctions").tag_resource(
             resourceArn=arn, tags=[{"key": key, "value": str(value)} for key, value in tags.items()]

@@ -23,6 +23,10 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_config imp
 TAG_FLOW = "mlops.metaflow/flow"
 TAG_SOURCE = "mlops.metaflow/source"
 TAG_DEPLOYED = "mlops.metaflow/deployed"
+TAG_PARAMETERS = "mlops.metaflow/parameters"
+
+#: Characters that a tag's value may have.
+LONGEST_TAG = 256
 
 #: Step Functions' integration by which a step becomes a job.
 SUBMIT_JOB = ":states:::batch:submitJob"
@@ -90,9 +94,21 @@ def rule_name(state_machine):
 
 
 def execution_input(parameters):
-    """Return the input of an execution, in which Metaflow reads the values of the flow's parameters."""
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
+    """Return the input of an execution, in which Metaflow reads the values of parameters (None: the default)."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     return json.dumps({"Parameters": json.dumps(values, sort_keys=True)})
+
+
+def parameter_tags(names):
+    """Return the tag that keeps the names of a flow's parameters: Metaflow ignores the value of an unknown one."""
+    value = " ".join(names)
+    return {TAG_PARAMETERS: value} if len(value) <= LONGEST_TAG else {}
+
+
+def unknown_parameters(parameters, tags):
+    """Return the names among ``parameters`` that a state machine's tags say its flow doesn't have."""
+    return sorted(set(parameters) - set(tags[TAG_PARAMETERS].split())) if TAG_PARAMETERS in tags else []
 
 
 def states(definition):

@@ -84,15 +84,22 @@ def record(entry):
         file.write(json.dumps(entry, default=str) + "\n")
 
 
-def record_disk():
-    """Record the disk that steps ask for by ``@resources(disk=…)``, in MB: Metaflow doesn't hand it to Batch."""
-    flowspec = getattr(sys.modules.get("metaflow"), "FlowSpec", None)
+def record_flow():
+    """Record what no call tells: the flow's parameters, and the disk in MB that its steps ask for.
+
+    Metaflow doesn't hand ``@resources(disk=…)`` to Batch.
+    """
+    metaflow = sys.modules.get("metaflow")
+    flowspec = getattr(metaflow, "FlowSpec", None)
     for flow in flowspec.__subclasses__() if flowspec else ():
-        for step in (getattr(flow, name, None) for name in dir(flow)):
-            for decorator in getattr(step, "decorators", None) or ():
+        members = [getattr(flow, name, None) for name in dir(flow)]
+        for member in members:
+            if isinstance(member, metaflow.Parameter) and not getattr(member, "IS_CONFIG_PARAMETER", False):
+                record({"service": "metaflow", "operation": "parameter", "parameters": {"name": member.name}})
+            for decorator in getattr(member, "decorators", None) or ():
                 disk = decorator.name == "resources" and decorator.attributes.get("disk")
                 if disk:
-                    record({"service": "metaflow", "operation": "disk", "parameters": {step.__name__: disk}})
+                    record({"service": "metaflow", "operation": "disk", "parameters": {member.__name__: disk}})
 
 
 def install():
@@ -102,7 +109,7 @@ def install():
     except ImportError:  # a helper of the command that knows nothing of AWS
         return
     handlers.BUILTIN_HANDLERS += [("before-parameter-build", keep_parameters), ("before-call", hold_back)]
-    atexit.register(record_disk)
+    atexit.register(record_flow)
 
 
 if __name__ == "sitecustomize" and RECORD in os.environ:

@@ -18,6 +18,7 @@ class Rehearsal:
     :param commands: ``(bucket, key)`` -> the text of a step's command.
     :param job_definitions: name -> container's properties of what would be registered.
     :param disks: step -> MB of disk that it asks for.
+    :param parameters: the names of the flow's parameters.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Rehearsal:
     commands: dict
     job_definitions: dict
     disks: dict
+    parameters: tuple[str, ...]
 
     @classmethod
     def of(cls, calls):
@@ -53,4 +55,5 @@ class Rehearsal:
                 for definition in made.get("RegisterJobDefinition", [])
             },
             disks={step: disk for found in made.get("disk", []) for step, disk in found.items()},
+            parameters=tuple(sorted({found["name"] for found in made.get("parameter", [])})),
         )

@@ -127,9 +127,11 @@ from ansible_collections.mlops.metaflow.plugins.module_utils import metaflow_con
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import absent_when, client_factory
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment import (
     TAG_FLOW,
+    TAG_PARAMETERS,
     execution_input,
     flow_name,
     is_marked,
+    unknown_parameters,
 )
 from ansible_collections.mlops.metaflow.plugins.module_utils.job_failure import failed_jobs
 from ansible_collections.mlops.metaflow.plugins.module_utils.live_flows import Account
@@ -159,6 +161,10 @@ class Execution:
             self.module.fail_json(
                 msg=f"The flow '{flow}' is not deployed in {self.module.region}; deployed are: {there}."
             )
+        unknown = unknown_parameters(self.params["parameters"], machine.tags)
+        if unknown:
+            has = machine.tags[TAG_PARAMETERS] or "none"
+            self.module.fail_json(msg=f"The flow '{flow}' has no parameter {', '.join(unknown)}; it has: {has}.")
         if self.module.check_mode:
             self.module.exit_json(changed=True, execution={})
         # A name of our own makes the call repeatable: asked twice, AWS starts it once.

@@ -13,7 +13,7 @@ from stack_runs import CANARY, Complete, Stack
 #: What the complete stack deploys. The schedule's year is far away, so that nothing runs by itself.
 FLOWS = {
     "flows_source": str(ROOT / "tests" / "integration" / "stack" / "flows"),
-    "flows_list": [{"name": "letters", "file": "letters.py", "schedule": "0 6 * * ? 2099", "with": ["retry"]}],
+    "flows_list": [{"name": "hello", "file": "hello.py", "schedule": "0 6 * * ? 2099", "tags": ["tested"]}],
 }
 
 

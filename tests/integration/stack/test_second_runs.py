@@ -221,7 +221,7 @@ def send_jobs_elsewhere(account: Account, stack: Stack) -> None:
 
 @drift("flows")
 def stop_the_schedule(account: Account, stack: Stack) -> None:
-    account.client("events").disable_rule(Name="metaflow-local_LettersFlow")
+    account.client("events").disable_rule(Name="metaflow-local_HelloFlow")
 
 
 @drift("flows")

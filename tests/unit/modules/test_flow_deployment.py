@@ -85,9 +85,9 @@ def test_the_rule_has_the_name_that_metaflow_gives_it(length):
 
 
 def test_values_of_parameters_are_texts_in_the_execution_input():
-    given = {"text": "a", "number": 3, "truth": True, "map": {"a": [1]}, "none": None}
+    given = {"text": "a", "number": 3, "truth": True, "map": {"a": [1]}, "default": None}
     found = json.loads(json.loads(deployment.execution_input(given))["Parameters"])
-    assert found == {"text": "a", "number": "3", "truth": "true", "map": '{"a": [1]}', "none": "null"}
+    assert found == {"text": "a", "number": "3", "truth": "true", "map": '{"a": [1]}'}
 
 
 def test_jobs_are_found_however_deep_they_are():
@@ -151,6 +151,27 @@ def test_a_new_machine_is_shown_in_outline():
 
 
 @pytest.mark.parametrize(
+    ("given", "tags", "unknown"),
+    [
+        ({"a": 1, "b-c": 2}, {"mlops.metaflow/parameters": "a b-c d"}, []),
+        ({"a": 1, "x": 2, "w": 3}, {"mlops.metaflow/parameters": "a"}, ["w", "x"]),
+        ({"a": 1}, {"mlops.metaflow/parameters": ""}, ["a"]),
+        ({"a": 1}, {}, []),
+    ],
+)
+def test_parameters_that_a_flow_does_not_have(given, tags, unknown):
+    assert deployment.unknown_parameters(given, tags) == unknown
+
+
+@pytest.mark.parametrize(
+    ("names", "tags"),
+    [(("a", "b"), {"mlops.metaflow/parameters": "a b"}), ((), {"mlops.metaflow/parameters": ""}), (("x" * 257,), {})],
+)
+def test_the_tag_of_parameters_is_left_out_where_it_would_be_too_long(names, tags):
+    assert deployment.parameter_tags(names) == tags
+
+
+@pytest.mark.parametrize(
     ("tags", "marked"),
     [
         ({"mlops.metaflow/stack": "m", "mlops.metaflow/flow": "f", "cost": "1"}, True),
@@ -184,9 +205,19 @@ def test_a_rehearsal_is_what_would_have_been_made():
         CREATED,
         call("PutRule", ScheduleExpression="cron(0 6 * * ? *)"),
         call("disk", train=2048),
+        call("parameter", name="width"),
+        call("parameter", name="limit"),
     ])  # fmt: skip
     assert found == Rehearsal(
-        "p_F", {}, "r", "ALL", "cron(0 6 * * ? *)", {("b", "command"): "true"}, {"d": {"image": "i"}}, {"train": 2048}
+        "p_F",
+        {},
+        "r",
+        "ALL",
+        "cron(0 6 * * ? *)",
+        {("b", "command"): "true"},
+        {"d": {"image": "i"}},
+        {"train": 2048},
+        ("limit", "width"),
     )
 
 

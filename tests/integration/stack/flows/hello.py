@@ -1,0 +1,26 @@
+"""A flow of two steps that succeeds, or fails where it is asked to."""
+
+from metaflow import FlowSpec, Parameter, step
+
+
+class HelloFlow(FlowSpec):
+    """Greets."""
+
+    name = Parameter("name", default="world")
+    fail = Parameter("fail", type=bool, default=False)
+
+    @step
+    def start(self):
+        """Greet, or fail."""
+        if self.fail:
+            raise RuntimeError(f"no greeting for {self.name}")
+        self.greeting = f"hello {self.name}"
+        self.next(self.end)
+
+    @step
+    def end(self):
+        """Done."""
+
+
+if __name__ == "__main__":
+    HelloFlow()
