@@ -247,8 +247,8 @@ def test_what_can_not_be_deployed_is_refused_before_anything_is(flows, account):
         "Nothing was deployed. one and again are one state machine, test_OneFlow.",
         "one: one.py has no @project(name='store').",
         "one: one.py has no parameter widht; it has: width.",
-        "one: the step 'start' asks for 17 vCPUs, 900000 MiB of memory, 1 GPU, 200 GiB of disk, and would wait for ever "
-        "in the queue 'main'. ec2 (EC2): it may have 16 vCPUs in all (maxvCpus).",
+        "one: the step 'start' asks for 17 vCPUs, 900000 MiB of memory, 1 GPU, 200 GiB of disk, and would wait for "
+        "ever in the queue 'main'. ec2 (EC2): it may have 16 vCPUs in all (maxvCpus).",
     ]
     assert account.machines() == {}
 

@@ -93,6 +93,15 @@ VALUES: dict[str, tuple[Any, str]] = {
     ),
     "client_config_profile": ("a/b", "client_config_profile 'a/b' is not allowed: it must be letters, digits, dots"),
     "client_config_extra": ({"SERVICE_URL": "x"}, "it must be a map of Metaflow's keys with their prefix METAFLOW_"),
+    "flows_list": (
+        [{"name": "a b", "file": "a.py"}, {"name": "c", "file": "c.py", "schedule": "0 6 * * *"}],
+        "this is mended: a b: the name has at most 64 letters, digits, dots, underscores and hyphens; c: schedule '0 6",
+    ),
+    "flows_source": ("/nowhere", "flows_source '/nowhere' is not allowed: it must be a folder that exists"),
+    "flows_source_folder": ("../x", "flows_source_folder '../x' is not allowed: it must be a folder inside the source"),
+    "flows_owner": ("root", "flows_owner 'root' is not allowed: it must be letters"),
+    "flows_reserved_memory_percent": (50, "flows_reserved_memory_percent '50' is not allowed: it must be 0 to 50"),
+    "flows_forks": (0, "flows_forks '0' is not allowed: it must be 1 or more"),
 }
 
 #: Further conditions on the same variables: what the messages of the table above say besides.
@@ -120,6 +129,7 @@ TYPES: dict[str, tuple[Any, str]] = {
     "step_functions_log_retention_days": (31, "value of step_functions_log_retention_days must be one of: 1, 3, 5, 7"),
     "metadata_service_cpu": (300, "value of metadata_service_cpu must be one of: 256, 512, 1024"),
     "client_config_verify_flow": ("perhaps", "argument 'client_config_verify_flow' is of type str"),
+    "flows_list": ([{"file": "a.py"}], "missing required arguments: name found in flows_list"),
 }
 
 TABLES = {"stack": STACK, "values": VALUES, "types": TYPES}
