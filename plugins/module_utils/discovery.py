@@ -97,6 +97,30 @@ def _ec2(operation, result_key, id_key, dead=(), extra=None):
     return read
 
 
+def read_adopted(scope, kind, named):
+    """Return ``{name: resource}`` for VPCs or subnets that aren't the stack's own and are known by their ids.
+
+    :param dict named: name → id.
+    :raises ClientError: if there is none of such an id.
+    """
+    operation, result_key, id_key, extra = ADOPTABLE[kind]
+    found = getattr(scope.client("ec2"), operation)(**{f"{id_key}s": sorted(set(named.values()))})[result_key]
+    by_id = {item[id_key]: item for item in found}
+    return {
+        name: {
+            "id": identifier,
+            "tags": tag_map(by_id[identifier].get("Tags")),
+            "adopted": True,
+            **extra(by_id[identifier]),
+        }
+        for name, identifier in named.items()
+    }
+
+
+def _vpc(item):
+    return {"cidr_block": item["CidrBlock"]}
+
+
 def _subnet(item):
     return {"availability_zone": item["AvailabilityZone"], "cidr_block": item["CidrBlock"], "vpc_id": item["VpcId"]}
 
@@ -197,6 +221,8 @@ def _db_instances(scope, names):
                 "port": endpoint.get("Port", 5432),
                 "status": item["DBInstanceStatus"],
                 "deletion_protection": item.get("DeletionProtection", False),
+                "allocated_storage": item.get("AllocatedStorage", 0),
+                "tags": tag_map(item.get("TagList")),
             }
     return found
 
@@ -251,7 +277,7 @@ def _availability_zones(scope, names):
 #: kind -> reader. The kind is AWS's own word for the resource.
 READERS = {
     "availability_zone": _availability_zones,
-    "vpc": _ec2("describe_vpcs", "Vpcs", "VpcId", extra=lambda item: {"cidr_block": item["CidrBlock"]}),
+    "vpc": _ec2("describe_vpcs", "Vpcs", "VpcId", extra=_vpc),
     "subnet": _ec2("describe_subnets", "Subnets", "SubnetId", extra=_subnet),
     "internet_gateway": _ec2(
         "describe_internet_gateways", "InternetGateways", "InternetGatewayId", extra=_internet_gateway
@@ -287,6 +313,12 @@ READERS = {
     "kms_key": _kms_keys,
     "secret": _secrets,
     "flow_secret": _flow_secrets,
+}
+
+#: kind -> how it is read by id, where it may be somebody else's.
+ADOPTABLE = {
+    "vpc": ("describe_vpcs", "Vpcs", "VpcId", _vpc),
+    "subnet": ("describe_subnets", "Subnets", "SubnetId", _subnet),
 }
 
 #: kind -> the component that makes it, for the message when it is missing.

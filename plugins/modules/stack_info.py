@@ -42,6 +42,12 @@ options:
     description: Map of kind to a list of names that may exist. An empty list asks for all that carry the tags.
     type: dict
     default: {}
+  adopted:
+    description:
+      - What the stack uses without having made it - a map of kind (C(vpc), C(subnet)) to a map of name to ID.
+      - Read by its ID for the kinds asked for, and returned under its name with C(adopted=true).
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -108,6 +114,14 @@ def read_all(scope, wanted):
     return {kind: future.result() for kind, future in futures.items()}
 
 
+def with_adopted(scope, found, adopted):
+    """Return what was found together with what is known by its id; that has its name before what the stack made."""
+    return {
+        kind: {**resources, **(discovery.read_adopted(scope, kind, adopted[kind]) if adopted.get(kind) else {})}
+        for kind, resources in found.items()
+    }
+
+
 def missing(found, require):
     """Return ``[(kind, name)]`` of what is required and not there."""
     return [(kind, name) for kind, names in require.items() for name in names if name not in found[kind]]
@@ -120,6 +134,7 @@ def main():
             "environment": {"required": True},
             "require": {"type": "dict", "default": {}},
             "gather": {"type": "dict", "default": {}},
+            "adopted": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -132,7 +147,7 @@ def main():
     scope = discovery.Scope(module.params["stack"], module.params["environment"], client)
     wanted = {kind: [*require.get(kind, []), *(gather.get(kind) or [])] for kind in {**require, **gather}}
     try:
-        found = read_all(scope, wanted)
+        found = with_adopted(scope, read_all(scope, wanted), module.params["adopted"])
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         module.fail_json_aws(error, msg=f"Failed to discover the stack '{scope.stack}' of '{scope.environment}'")
 

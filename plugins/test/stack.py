@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def selected(component, run_tags, skip_tags):
@@ -16,6 +19,11 @@ def selected(component, run_tags, skip_tags):
     :param list skip_tags: Ansible's ``ansible_skip_tags``.
     """
     return bool({"all", "tagged", component} & set(run_tags)) and component not in skip_tags
+
+
+def checked_live(component):
+    """Tell whether a component's role has checks against what is in the account (``tasks/preflight_live.yml``)."""
+    return (ROLES / component / "tasks" / "preflight_live.yml").exists()
 
 
 def ipv4_block(value, shortest=0, longest=32):
@@ -50,6 +58,7 @@ class TestModule:
     def tests(self):
         return {
             "selected": selected,
+            "checked_live": checked_live,
             "ipv4_block": ipv4_block,
             "room_for": room_for,
             "private_block": private_block,

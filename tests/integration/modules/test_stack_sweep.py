@@ -194,6 +194,22 @@ def test_info_predicts_in_check_mode_what_is_missing(run_module, account):
     assert found["subnet"]["metaflow-test-private-1"]["predicted"]
 
 
+def test_info_finds_by_id_what_was_there_before(run_module, account):
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone="us-east-1b")["Subnet"]["SubnetId"]
+    adopted = {"vpc": {"metaflow-test": vpc}, "subnet": {"metaflow-test-private-1": subnet}}
+    wanted = STACK | {"adopted": adopted, "require": {"vpc": ["metaflow-test"], "subnet": ["metaflow-test-private-1"]}}
+    found = run_module(INFO, wanted)["resources"]
+    assert found["vpc"] == {"metaflow-test": {"id": vpc, "cidr_block": "10.0.0.0/16", "tags": {}, "adopted": True}}
+    assert found["subnet"]["metaflow-test-private-1"]["availability_zone"] == "us-east-1b"
+    assert run_module(INFO, STACK | {"gather": {"vpc": []}})["resources"] == {"vpc": {}}
+
+    gone = STACK | {"adopted": {"vpc": {"metaflow-test": "vpc-0123"}}, "gather": {"vpc": []}}
+    message = run_module(INFO, gone, fails=True)["msg"]
+    assert "InvalidVpcID.NotFound" in message and "vpc-0123" in message
+
+
 def test_info_refuses_a_kind_that_it_does_not_know(run_module, account):
     message = run_module(INFO, STACK | {"gather": {"vpcs": []}}, fails=True)["msg"]
     assert message.startswith("Unknown kind 'vpcs'; known are address, api_key, ")
