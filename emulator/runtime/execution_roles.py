@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
+from moto.core.exceptions import AWSError
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_batch import (
     StateTaskServiceBatch,
 )
@@ -13,8 +14,9 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
     StateTaskServiceSfn,
 )
+from moto.stepfunctions.responses import StepFunctionResponse
 
-from emulator.gaps import wrap
+from emulator.gaps import before, wrap
 
 from .place import Place
 from .policies import allows, find_role, role_documents, trusts
@@ -25,14 +27,37 @@ Permission = tuple[str, str]
 """Action and resource."""
 
 
+class NotAssumable(AWSError):
+    """The service may not act as the role that a machine is to have."""
+
+    TYPE = "AccessDeniedException"
+    STATUS = 400
+
+
 def install() -> None:
-    """Let the states of the three services that Metaflow and chains of flows use act as the machine's role."""
+    """Let machines have only roles that the service may assume, and act as them.
+
+    That is: in states of the three services that Metaflow and chains of flows use.
+    """
     for service, needed in (
         (StateTaskServiceBatch, _for_batch),
         (StateTaskServiceDynamoDB, _for_dynamodb),
         (StateTaskServiceSfn, _for_states),
     ):
         _check_before(service, needed)
+    for operation in ("create_state_machine", "update_state_machine"):
+        _check_role_before(operation)
+
+
+def _check_role_before(operation: str) -> None:
+    @before(StepFunctionResponse, operation)
+    def check(self: Any) -> None:
+        role = self._get_param("roleArn")
+        if role and not trusts(Place(self.current_account, self.region), role, SERVICE_PRINCIPAL):
+            raise NotAssumable(
+                f"Neither the global service principal {SERVICE_PRINCIPAL}, nor the regional one is authorized to "
+                "assume the provided role."
+            )
 
 
 def _check_before(service: type, needed: Callable[..., Iterator[Permission]]) -> None:
@@ -48,11 +73,10 @@ def _check_before(service: type, needed: Callable[..., Iterator[Permission]]) ->
         details = env.aws_execution_details
         place = Place(details.account, resource_runtime_part.region)
         role = find_role(place, details.role_arn)
-        if role:
-            if not trusts(place, role.arn, SERVICE_PRINCIPAL):
-                raise _denied(f"{SERVICE_PRINCIPAL} is not authorized to assume the role {role.arn}")
-            for action, resource in needed(place, self.resource, normalised_parameters):
-                _check(place, role.name, action, resource)
+        if role is None or not trusts(place, role.arn, SERVICE_PRINCIPAL):
+            raise _denied(f"{SERVICE_PRINCIPAL} is not authorized to assume the role {details.role_arn}")
+        for action, resource in needed(place, self.resource, normalised_parameters):
+            _check(place, role.name, action, resource)
         original(self, env, resource_runtime_part, normalised_parameters, state_credentials)
 
 

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,12 +14,22 @@ from emulated_aws import Emulator
 
 Refused = Callable[..., Any]
 ROLE = "arn:aws:iam::123456789012:role/states"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
 LIMIT = 60  # seconds for an execution
 
 
 @pytest.fixture
 def states(emulator: Emulator) -> Any:
-    """The client of the service under test."""
+    """The client of the service under test, in an account that has the role of the machines."""
+    iam = emulator.client("iam")
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName="states", AssumeRolePolicyDocument=json.dumps(TRUST))
+        allowed = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        document = {"Version": "2012-10-17", "Statement": [allowed]}
+        iam.put_role_policy(RoleName="states", PolicyName="all", PolicyDocument=json.dumps(document))
     return emulator.client("stepfunctions")
 
 

@@ -163,7 +163,7 @@ class Stack:
 
     def stepfunctions(self, states: Any) -> list[str]:
         definition = {"StartAt": "a", "States": {"a": {"Type": "Pass", "End": True}}}
-        role = f"arn:aws:iam::{self.account.split(':')[1]}:role/x"
+        role = self.role("states.amazonaws.com")
         machine = states.create_state_machine(
             name=self.name, definition=json.dumps(definition), roleArn=role, tags=self.lower
         )

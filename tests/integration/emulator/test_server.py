@@ -113,10 +113,14 @@ def test_a_running_state_machine_does_not_hold_the_end(tmp_path: Path) -> None:
     running = Emulator(tmp_path / "state")
     try:
         states = running.client("stepfunctions")
+        trusted = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        role = running.client("iam").create_role(
+            RoleName="states", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trusted]})
+        )["Role"]["Arn"]
         definition = {"StartAt": "a", "States": {"a": {"Type": "Wait", "Seconds": 600, "End": True}}}
-        machine = states.create_state_machine(
-            name="waits", definition=json.dumps(definition), roleArn="arn:aws:iam::123456789012:role/states"
-        )["stateMachineArn"]
+        machine = states.create_state_machine(name="waits", definition=json.dumps(definition), roleArn=role)[
+            "stateMachineArn"
+        ]
         execution = states.start_execution(stateMachineArn=machine)["executionArn"]
         assert states.describe_execution(executionArn=execution)["status"] == "RUNNING"
         running.process.send_signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 from runtime_account import PYTHON_IMAGE, wait_for
 from runtime_stack import Batch
 
@@ -221,6 +222,13 @@ def test_the_role_must_be_allowed_to_submit(states):
     assert "batch:SubmitJob on resource: arn:aws:batch:us-east-1:123456789012:job-queue/queue" in done["cause"]
 
 
+@pytest.mark.parametrize("service", [None, "ecs-tasks.amazonaws.com"])
+def test_a_role_that_is_missing_or_does_not_trust_the_service_is_refused(states, service):
+    role = states.account.role("stranger", service) if service else "arn:aws:iam::123456789012:role/gone"
+    with pytest.raises(ClientError, match="nor the regional one is authorized to assume"):
+        states.start("refused", machine(only={"Type": "Succeed"}), role=role)
+
+
 def test_a_chain_needs_a_role_that_may_start_the_next(states):
     inner = states.client.create_state_machine(
         name="inner", definition=json.dumps(machine(only={"Type": "Succeed"})), roleArn=states.role
@@ -246,9 +254,13 @@ def test_a_chain_needs_a_role_that_may_start_the_next(states):
     assert (output["Status"], output["StateMachineArn"]) == ("SUCCEEDED", inner)
 
 
-def test_a_role_that_does_not_trust_step_functions_is_refused(states):
-    role = states.account.role("other-service", "ec2.amazonaws.com")
-    done = states.run("untrusting", machine(job=states.job("true", End=True)), role=role)
+def test_a_role_that_is_deleted_after_the_machine_was_made_fails_its_states(states):
+    role = states.account.role("short-lived-states", "states.amazonaws.com")
+    waits = {"Type": "Wait", "Seconds": 1, "Next": "job"}
+    execution = states.start("orphan", machine(wait=waits, job=states.job("true", End=True)), role=role)
+    states.account.iam.delete_role(RoleName="short-lived-states")
+    done = states.ended(execution)
+    assert (done["status"], done["error"]) == ("FAILED", "Batch.AccessDeniedException")
     assert "is not authorized to assume the role" in done["cause"]
 
 
