@@ -7,7 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
+from moto.kms import kms_backends
 from moto.kms.responses import KmsResponse
+from moto.rds.exceptions import KMSKeyNotAccessibleFault
+from moto.rds.responses import RDSResponse
+from moto.s3.exceptions import S3ClientError
+from moto.s3.models import S3Backend
 
 from emulator.gaps import before, gap, wrap
 
@@ -59,6 +64,36 @@ def key_states() -> None:
                     raise JsonRESTError("KMSInvalidStateException", f"{key.arn} is pending deletion.")
                 if key.key_state == "Disabled" and uses:
                     raise JsonRESTError("DisabledException", f"{key.arn} is disabled.")
+
+
+@gap("kms", "keys-of-objects", "S3 writes no object under a key that is pending deletion or disabled.")
+def keys_of_objects() -> None:
+    @wrap(S3Backend, "put_object")
+    def put(original: Callable[..., Any], self: Any, bucket_name: str, *args: Any, **kwargs: Any) -> Any:
+        bucket = self.get_bucket(bucket_name)
+        default = ((bucket.encryption or {}).get("Rule") or {}).get("ApplyServerSideEncryptionByDefault") or {}
+        key = _key(self.account_id, bucket.region_name, kwargs.get("kms_key_id") or default.get("KMSMasterKeyID"))
+        if key and key.key_state == "PendingDeletion":
+            raise S3ClientError("KMS.KMSInvalidStateException", f"{key.arn} is pending deletion.")
+        if key and key.key_state == "Disabled":
+            raise S3ClientError("KMS.DisabledException", f"{key.arn} is disabled.")
+        return original(self, bucket_name, *args, **kwargs)
+
+
+@gap("kms", "keys-of-databases", "RDS makes no database under a key that is pending deletion or disabled.")
+def keys_of_databases() -> None:
+    @before(RDSResponse, "create_db_instance")
+    def check(self: Any) -> None:
+        name = self.params.get("kms_key_id")
+        key = _key(self.current_account, self.region, name)
+        if key and key.key_state != "Enabled":
+            raise KMSKeyNotAccessibleFault(name)
+
+
+def _key(account: str, region: str, name: str | None) -> Any | None:
+    """Return the key of an id, ARN or alias; None where there is none (AWS's own keys are not in moto)."""
+    backend = kms_backends[account][region]
+    return backend.keys.get(backend.any_id_to_key_id(name)) if name else None
 
 
 def _keys(response: Any) -> list[Any]:

@@ -54,3 +54,37 @@ def test_a_key_pending_deletion_is_of_no_use(kms: Any, name: str, refused: Refus
             call()
     kms.delete_alias(AliasName=f"alias/{name}")
     kms.cancel_key_deletion(KeyId=key)
+
+
+@pytest.mark.gap("kms/keys-of-objects")
+def test_no_object_is_written_under_a_key_that_is_going(
+    kms: Any, emulator: Emulator, name: str, refused: Refused
+) -> None:
+    s3 = emulator.client("s3")
+    key = kms.create_key()["KeyMetadata"]
+    s3.create_bucket(Bucket=name)
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key["Arn"]}}
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    s3.put_object(Bucket=name, Key="a", Body=b"x")
+    kms.disable_key(KeyId=key["KeyId"])
+    with refused("KMS.DisabledException"):
+        s3.put_object(Bucket=name, Key="a", Body=b"x")
+    kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=7)
+    with refused("KMS.KMSInvalidStateException", "is pending deletion"):
+        s3.put_object(Bucket=name, Key="a", Body=b"x")
+    kms.cancel_key_deletion(KeyId=key["KeyId"])
+    kms.enable_key(KeyId=key["KeyId"])
+    s3.put_object(Bucket=name, Key="a", Body=b"x", ServerSideEncryption="aws:kms")
+
+
+@pytest.mark.gap("kms/keys-of-databases")
+def test_no_database_is_made_under_a_key_that_is_going(
+    kms: Any, emulator: Emulator, name: str, refused: Refused
+) -> None:
+    key = kms.create_key()["KeyMetadata"]
+    kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=7)
+    with refused("KMSKeyNotAccessibleFault"):
+        emulator.client("rds").create_db_instance(
+            DBInstanceIdentifier=name, Engine="postgres", DBInstanceClass="db.t4g.micro", AllocatedStorage=20,
+            MasterUsername="u", MasterUserPassword="not-a-secret", StorageEncrypted=True, KmsKeyId=key["Arn"],
+        )  # fmt: skip
