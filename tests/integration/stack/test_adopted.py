@@ -45,7 +45,7 @@ class Existing:
             "versioning": s3.get_bucket_versioning(Bucket=BUCKET).get("Status"),
             "encryption": s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"],
             "tags": s3.get_bucket_tagging(Bucket=BUCKET)["TagSet"],
-            "objects": [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]],
+            "object": s3.get_object(Bucket=BUCKET, Key="raw.csv")["ETag"],
         }
         network = [
             ec2.describe_vpcs(VpcIds=[self.vpc])["Vpcs"],
