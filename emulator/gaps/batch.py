@@ -12,6 +12,7 @@ from moto.batch.responses import BatchResponse
 from moto.iam.exceptions import NotFoundException
 
 from emulator.gaps import before, gap, wrap
+from emulator.runtime.supply import invalid_reason
 
 SERVICE_LINKED_ROLE = "AWSServiceRoleForBatch"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
@@ -77,6 +78,18 @@ def compute_resources_required() -> None:
         except InvalidParameterValueException as error:
             # moto's code InvalidParameterValue is none of Batch's.
             raise ClientException(str(error)) from error
+
+
+@gap("batch", "instance-profile-gone", "An environment whose instance profile is gone is INVALID, and says so.")
+def instance_profile_gone() -> None:
+    @wrap(models.BatchBackend, "describe_compute_environments")
+    def describe(original: Callable[..., Any], self: Any, environments: list[str] | None = None) -> list[Any]:
+        found = original(self, environments)
+        for one in found:
+            reason = invalid_reason(self._compute_environments[one["computeEnvironmentArn"]])
+            if reason:
+                one |= {"status": "INVALID", "statusReason": reason}
+        return found
 
 
 @gap("batch", "dependencies", "Only what is DISABLED and not used can be deleted.")

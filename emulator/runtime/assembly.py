@@ -17,6 +17,7 @@ from .network import addresses
 from .place import backends
 from .processes import kill_all
 from .routes import Routes
+from .supply import supply
 
 END_TIMEOUT = 5
 """Seconds within which a task whose processes were killed ends."""
@@ -51,6 +52,7 @@ class Runtime:
         self._end_tasks()
         self.databases.reset()
         addresses.clear()
+        supply.reset()
 
     def _remove_leftovers(self) -> None:
         """Remove the files of an emulator that was killed."""

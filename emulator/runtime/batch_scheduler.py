@@ -18,6 +18,7 @@ from .jobs import DONE, WAITING, Attempt, Job, now
 from .machines import fits_fargate, fits_instances
 from .place import Place
 from .policies import trusts
+from .supply import agent_connects, invalid_reason, supply
 from .tasks import SERVICE_PRINCIPAL, STOP_TIMEOUT, cannot_assume
 
 log = logging.getLogger(__name__)
@@ -155,9 +156,7 @@ class BatchScheduler:
 
     def _environment_for(self, job: Job) -> Any | None:
         """The first compute environment of the queue that can take the job now; why not is left in statusReason."""
-        usable = [
-            e for e in job.queue.environments if e.state == "ENABLED" and getattr(e, "status", "VALID") == "VALID"
-        ]
+        usable = [environment for environment in job.queue.environments if _is_usable(environment)]
         fitting = [environment for environment in usable if _has_machine(environment, job)]
         large_enough = [environment for environment in fitting if job.resources.vcpus <= _max_vcpus(environment)]
         job.status_reason = None
@@ -165,7 +164,14 @@ class BatchScheduler:
             job.status_reason = MISFIT
         elif fitting and not large_enough:
             job.status_reason = TOO_MANY_VCPUS
-        return next((e for e in large_enough if self._used_vcpus(e) + job.resources.vcpus <= _max_vcpus(e)), None)
+        supplied = [environment for environment in large_enough if self._gets_machines(environment, job)]
+        return next((e for e in supplied if self._used_vcpus(e) + job.resources.vcpus <= _max_vcpus(e)), None)
+
+    def _gets_machines(self, environment: Any, job: Job) -> bool:
+        """Whether instances for the job can be had and join; what Batch says if not is left in statusReason."""
+        refused = supply.refuses(environment, job.resources)
+        job.status_reason = refused or job.status_reason
+        return refused is None and agent_connects(environment)
 
     def _used_vcpus(self, environment: Any) -> float:
         return sum(
@@ -240,6 +246,12 @@ class BatchScheduler:
         job.status, job.status_reason = status, reason
         job.stopped_at = now()
         job.ended.set()
+
+
+def _is_usable(environment: Any) -> bool:
+    """Whether Batch starts jobs in the environment at all."""
+    status = getattr(environment, "status", "VALID")
+    return environment.state == "ENABLED" and status == "VALID" and not invalid_reason(environment)
 
 
 def _has_machine(environment: Any, job: Job) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import credentials, images, logs, metadata, secrets
+from . import credentials, images, logs, metadata, registry, secrets
 from .database import Databases
 from .engine import Engine, EngineProcess, find_engine
 from .errors import CannotStartContainerError
@@ -70,6 +70,8 @@ class Container:
     def prepare(self) -> None:
         """Find the image, read the secrets, open the log stream, choose the ports; StartError where one is missing."""
         self._engine = self._usable_engine()
+        if self._engine is None:
+            registry.check(self.identity.place, self.definition.image, self.identity.execution_role)
         self._image = (images.of_engine if self._engine else images.find)(self.definition.image)
         self._environment = self._build_environment(self._image)
         self._sink = logs.discard

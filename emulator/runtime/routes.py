@@ -4,6 +4,7 @@
 /_runtime/metadata/{container}       GET: the task metadata endpoint
 /_runtime/clock                      POST {"advance": seconds}: put the clock of EventBridge's schedules forward
 /_runtime/databases/{instance id}    POST {"schema_version": …}: what a fresh database of the instance begins with
+/_runtime/supply                     POST {"scarce": […], "quotas": {…}}: what EC2 has no capacity for, quotas of vCPUs
 """
 
 import json
@@ -17,6 +18,7 @@ from werkzeug.wrappers import Request, Response
 from . import credentials, metadata
 from .database import Databases
 from .eventbridge import EventBridge
+from .supply import supply
 
 
 class Routes:
@@ -32,6 +34,7 @@ class Routes:
                 Rule(f"{metadata.ROUTE}<container>", methods=["GET"], endpoint=self._metadata),
                 Rule("/_runtime/clock", methods=["POST"], endpoint=self._clock),
                 Rule("/_runtime/databases/<instance>", methods=["POST"], endpoint=self._database),
+                Rule("/_runtime/supply", methods=["POST"], endpoint=self._supply),
             ],
             strict_slashes=False,
         )
@@ -66,6 +69,11 @@ class Routes:
         version = request.get_json()["schema_version"]
         self._databases.set_schema_version(instance, str(version))
         return _json({"instance": instance, "schema_version": str(version)})
+
+    def _supply(self, request: Request) -> Response:
+        asked = request.get_json()
+        supply.set(asked.get("scarce"), asked.get("quotas"))
+        return _json(asked)
 
 
 def _json(document: Any) -> Response:

@@ -89,8 +89,7 @@ def misfit(request, environments):
     """Return a sentence that says why a job fits in none of its queue's environments, or None if it fits in one."""
     reasons = []
     for environment in environments:
-        check = _fargate_misfit if environment.type in FARGATE else _instance_misfit
-        reason = check(request, environment)
+        reason = misfit_in(request, environment)
         if reason is None:
             return None
         reasons.append(f"{environment.name} ({environment.type}): {reason}")
@@ -100,11 +99,21 @@ def misfit(request, environments):
     )
 
 
+def misfit_in(request, environment):
+    """Return why a job doesn't fit in one compute environment, or None if it fits."""
+    check = _fargate_misfit if environment.type in FARGATE else _instance_misfit
+    return check(request, environment)
+
+
+def fitting(request, environment):
+    """Return the machines of an environment on which a job fits."""
+    return [machine for machine in environment.machines if not _lacks(request, machine)]
+
+
 def _instance_misfit(request, environment):
     if request.vcpus > environment.max_vcpus:
         return f"it may have {_count(environment.max_vcpus, 'vCPU')} in all (maxvCpus)"
-    fitting = [machine for machine in environment.machines if not _lacks(request, machine)]
-    if not fitting:
+    if not fitting(request, environment):
         return f"the largest that comes near is {_nearest(request, environment.machines)}"
     if request.disk and environment.disk and request.disk > environment.disk:
         return f"its instances have {environment.disk} GiB of disk"

@@ -127,14 +127,14 @@ class Account:
         queues = [item for page in batch.get_paginator("describe_job_queues").paginate() for item in page["jobQueues"]]
         pages = batch.get_paginator("describe_compute_environments").paginate()
         described = {item["computeEnvironmentArn"]: item for page in pages for item in page["computeEnvironments"]}
-        types = self._instance_types(described.values(), reserved_percent)
+        types = self.instance_types(described.values(), reserved_percent)
         disks = self._disks(described.values())
         environments = {
             arn: job_fit.Environment(
                 name=item["computeEnvironmentName"],
                 type=item["computeResources"]["type"],
                 max_vcpus=item["computeResources"]["maxvCpus"],
-                machines=tuple(_matching(item["computeResources"].get("instanceTypes", []), types)),
+                machines=tuple(matching(item["computeResources"].get("instanceTypes", []), types)),
                 disk=disks.get(arn),
             )
             for arn, item in described.items()
@@ -151,7 +151,7 @@ class Account:
             found[queue["jobQueueName"]] = found[queue["jobQueueArn"]] = listed
         return found
 
-    def _instance_types(self, environments, reserved_percent):
+    def instance_types(self, environments, reserved_percent):
         """Return the :class:`job_fit.Machine` of each instance type that an environment may start, in this region."""
         asked = {word for item in environments for word in item.get("computeResources", {}).get("instanceTypes", [])}
         families = {family for word in asked for family in job_fit.BUNDLES.get(word, (word,))}
@@ -193,7 +193,7 @@ class Account:
         return found
 
 
-def _matching(words, machines):
+def matching(words, machines):
     """Return the machines that instance types, families and Batch's own words stand for."""
     names = {name for word in words for name in job_fit.BUNDLES.get(word, (word,))}
     return [machine for machine in machines if machine.name in names or machine.name.partition(".")[0] in names]

@@ -54,12 +54,23 @@ class Account:
             ]["SubnetId"]
             for n, zone in enumerate("ab")
         ]
+        self._let_out()
         self.group = self.security_group("tasks", 8080, "10.20.0.0/16", last_port=8082)
         self.logs.create_log_group(logGroupName="/ecs/test")
         self.execution_role = self.role("execution", "ecs-tasks.amazonaws.com")
         self.allow("execution", ["logs:*"], "*")
         self.task_role = self.role("task", "ecs-tasks.amazonaws.com")
         self.ecs.create_cluster(clusterName="test")
+
+    def _let_out(self):
+        """Make the subnets public: the ECS agent of an instance must reach AWS."""
+        gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc)
+        filters = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        (table,) = self.ec2.describe_route_tables(Filters=filters)["RouteTables"]
+        self.ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+        for subnet in self.subnets:
+            self.ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
 
     def security_group(self, name, port, cidr, last_port=None):
         group = self.ec2.create_security_group(GroupName=name, Description=name, VpcId=self.vpc)["GroupId"]
