@@ -64,6 +64,19 @@ def test_an_environment_without_a_role_uses_the_service_linked_one(
     assert emulator.client("iam").get_role(RoleName="AWSServiceRoleForBatch")["Role"]["Arn"] == role
 
 
+@pytest.mark.gap("batch/instance-profile-gone")
+def test_an_environment_whose_instance_profile_is_gone_is_invalid(
+    batch: Any, emulator: Emulator, name: str, resources: dict[str, Any]
+) -> None:
+    batch.create_compute_environment(computeEnvironmentName=name, type="MANAGED", computeResources=resources)
+    assert environment(batch, name)["status"] == "VALID"
+    emulator.client("iam").delete_instance_profile(InstanceProfileName=name)
+    assert environment(batch, name)["status"] == "INVALID"
+    assert environment(batch, name)["statusReason"] == f"CLIENT_ERROR - Invalid IamInstanceProfile: {name}"
+    emulator.client("iam").create_instance_profile(InstanceProfileName=name)
+    assert environment(batch, name)["status"] == "VALID"
+
+
 @pytest.mark.gap("batch/compute-environment-update")
 def test_an_update_changes_the_compute_resources(
     batch: Any, name: str, resources: dict[str, Any], service_role: str, refused: Refused
