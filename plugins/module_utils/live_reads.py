@@ -360,9 +360,12 @@ def flows(names):
     def mine(answer):
         return {"stateMachines": [item for item in answer["stateMachines"] if item["name"].startswith(prefix)]}
 
+    def targets(rule):
+        return [Read("events", "list_targets_by_rule", {"Rule": rule})]
+
     return [
         Read("stepfunctions", "list_state_machines", then=each("stateMachines", about, "stateMachineArn"), only=mine),
-        Read("events", "list_rules", {"NamePrefix": prefix}),
+        Read("events", "list_rules", {"NamePrefix": prefix}, each("Rules", targets, "Name")),
     ]
 
 
