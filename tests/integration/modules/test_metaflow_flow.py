@@ -11,7 +11,7 @@ import pytest
 from steps import Module
 
 MARKS = {"mlops.metaflow/stack": "metaflow", "mlops.metaflow/component": "flows", "cost": "1"}
-TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+
 ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:"
 
 ONE = '''"""Uses a module beside it."""
@@ -58,6 +58,13 @@ if __name__ == "__main__":
 '''
 
 
+def trust(service: str) -> str:
+    """Return the policy by which a service may act as a role."""
+    principal = {"Service": f"{service}.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 class Account:
     """A queue, roles, a bucket, a folder of flows, and Metaflow's configuration for them."""
 
@@ -68,9 +75,10 @@ class Account:
         vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.20.0.0/24")["Subnet"]["SubnetId"]
         group = ec2.create_security_group(GroupName="batch", Description="batch", VpcId=vpc)["GroupId"]
+        services = {"job": "ecs-tasks", "states": "states", "events": "events", "instance": "ec2"}
         roles = {
-            name: iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
-            for name in ("job", "states", "events", "instance")
+            name: iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust(service))["Role"]["Arn"]
+            for name, service in services.items()
         }
         iam.create_instance_profile(InstanceProfileName="instance")
         iam.add_role_to_instance_profile(InstanceProfileName="instance", RoleName="instance")
