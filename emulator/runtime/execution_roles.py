@@ -14,6 +14,9 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
     StateTaskServiceSfn,
 )
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sns import (
+    StateTaskServiceSns,
+)
 from moto.stepfunctions.responses import StepFunctionResponse
 
 from emulator.gaps import before, wrap
@@ -37,12 +40,13 @@ class NotAssumable(AWSError):
 def install() -> None:
     """Let machines have only roles that the service may assume, and act as them.
 
-    That is: in states of the three services that Metaflow and chains of flows use.
+    That is: in states of the four services that Metaflow and chains of flows use.
     """
     for service, needed in (
         (StateTaskServiceBatch, _for_batch),
         (StateTaskServiceDynamoDB, _for_dynamodb),
         (StateTaskServiceSfn, _for_states),
+        (StateTaskServiceSns, _for_sns),
     ):
         _check_before(service, needed)
     for operation in ("create_state_machine", "update_state_machine"):
@@ -102,6 +106,10 @@ def _for_states(place: Place, resource: Any, parameters: dict[str, Any]) -> Iter
     yield "states:StartExecution", parameters["stateMachineArn"]
     if resource.condition is not None:
         yield from _managed_rule(place, "StepFunctionsGetEventsForStepFunctionsExecutionRule")
+
+
+def _for_sns(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+    yield "sns:Publish", parameters["TopicArn"]
 
 
 def _managed_rule(place: Place, name: str) -> Iterator[Permission]:

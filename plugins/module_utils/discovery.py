@@ -267,6 +267,37 @@ def _flow_secrets(scope, names):
     }
 
 
+def _state_machines(scope, names):
+    """Find the stack's state machines whose names begin with one of ``names``."""
+    client = scope.client("stepfunctions")
+    found = {}
+    for page in client.get_paginator("list_state_machines").paginate():
+        for item in page["stateMachines"]:
+            arn = item["stateMachineArn"]
+            if not item["name"].startswith(tuple(names)):
+                continue
+            with absent_when("StateMachineDoesNotExist", "ResourceNotFound"):
+                tags = tag_map(client.list_tags_for_resource(resourceArn=arn)["tags"])
+                status = client.describe_state_machine(stateMachineArn=arn)["status"]
+                if scope.owns(tags) and status != "DELETING":
+                    found[item["name"]] = {"id": arn, "arn": arn, "status": status, "tags": tags}
+    return found
+
+
+def _event_rules(scope, names):
+    """Find the stack's rules of EventBridge whose names begin with one of ``names``."""
+    client = scope.client("events")
+    found = {}
+    for name in names:
+        for page in client.get_paginator("list_rules").paginate(NamePrefix=name):
+            for item in page["Rules"]:
+                with absent_when("ResourceNotFoundException"):
+                    tags = tag_map(client.list_tags_for_resource(ResourceARN=item["Arn"])["Tags"])
+                    if scope.owns(tags):
+                        found[item["Name"]] = {"id": item["Arn"], "arn": item["Arn"], "tags": tags}
+    return found
+
+
 def _availability_zones(scope, names):
     zones = scope.client("ec2").describe_availability_zones(
         Filters=[{"Name": "zone-type", "Values": ["availability-zone"]}, {"Name": "state", "Values": ["available"]}]
@@ -313,6 +344,8 @@ READERS = {
     "kms_key": _kms_keys,
     "secret": _secrets,
     "flow_secret": _flow_secrets,
+    "state_machine": _state_machines,
+    "event_rule": _event_rules,
 }
 
 #: kind -> how it is read by id, where it may be somebody else's.

@@ -369,6 +369,48 @@ def flows(names):
     ]
 
 
+def chains(names):
+    prefix, notices = names["chain_prefix"], names["chains_notices_name"]
+    rules = [prefix, names["chain_trigger_prefix"], notices]
+
+    def about(arn):
+        return [
+            Read("stepfunctions", "describe_state_machine", {"stateMachineArn": arn}),
+            Read("stepfunctions", "list_tags_for_resource", {"resourceArn": arn}),
+        ]
+
+    def about_rule(rule):
+        return [
+            Read("events", "list_targets_by_rule", {"Rule": rule["Name"]}),
+            Read("events", "list_tags_for_resource", {"ResourceARN": rule["Arn"]}),
+        ]
+
+    def about_role(role):
+        name = {"RoleName": role["RoleName"]}
+        return [
+            Read("iam", "get_role", name),
+            Read("iam", "list_attached_role_policies", name),
+            Read("iam", "get_role_policy", {**name, "PolicyName": role["RoleName"]}),
+        ]
+
+    def machines(answer):
+        found = [item for item in answer["stateMachines"] if item["name"] == notices or item["name"].startswith(prefix)]
+        return {"stateMachines": found}
+
+    def roles(answer):
+        ours = (names["chains_events_role_name"], notices)
+        return {"Roles": [i for i in answer["Roles"] if i["RoleName"] in ours or i["RoleName"].startswith(prefix)]}
+
+    return [
+        log_group(names["chains_log_group_name"]),
+        Read("iam", "list_roles", then=each("Roles", about_role), only=roles),
+        Read(
+            "stepfunctions", "list_state_machines", then=each("stateMachines", about, "stateMachineArn"), only=machines
+        ),
+        *(Read("events", "list_rules", {"NamePrefix": rule}, each("Rules", about_rule)) for rule in rules),
+    ]
+
+
 #: component -> function of the stack's names (the variables stack_*, without the prefix)
 READS = {
     reads.__name__: reads
@@ -385,5 +427,6 @@ READS = {
         metadata_service,
         client_config,
         flows,
+        chains,
     )
 }

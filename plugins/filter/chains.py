@@ -1,0 +1,68 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters on the list of chains."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.mlops.metaflow.plugins.module_utils import chain
+
+
+def compiled_chains(chains, place):
+    """Return those of the list that are to be there, with their definitions and without what is left open.
+
+    :param dict place: partition, region, account, and prefix of the flows' state machines.
+    """
+    where = chain.Place(**place)
+    return [
+        {
+            "name": item["name"],
+            "schedule": item.get("schedule") or "",
+            "machines": chain.machines(item, where),
+            "definition": chain.definition(item, where),
+        }
+        for item in chains
+        if item.get("state", "present") == "present"
+    ]
+
+
+def flow_machine(flow, place):
+    """Return the ARN of a flow's state machine."""
+    return chain.Place(**place).machine(flow)
+
+
+def flow_input(parameters):
+    """Return the input of a flow's execution as a text."""
+    return json.dumps(chain.flow_input(parameters))
+
+
+def chain_role(compiled, place, prefix):
+    """Return the role of a compiled chain: what it may do is start the flows that it names, and await them."""
+    return {
+        "name": prefix + compiled["name"],
+        "description": f"The chain {compiled['name']} of {place['prefix']}",
+        "service": "states.amazonaws.com",
+        "statements": chain.statements(compiled["machines"], chain.Place(**place)),
+    }
+
+
+def notice_definition(topic_arn, place, console):
+    """Return the definition of the state machine that tells of chains that failed."""
+    return chain.notice_definition(topic_arn, chain.Place(**place), console)
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self):
+        return {
+            "chain_problems": chain.chain_problems,
+            "chain_role": chain_role,
+            "compiled_chains": compiled_chains,
+            "flow_input": flow_input,
+            "flow_machine": flow_machine,
+            "notice_definition": notice_definition,
+            "status_pattern": chain.status_pattern,
+            "trigger_problems": chain.trigger_problems,
+        }

@@ -1,0 +1,525 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""From chains of flows as data to state machines in Amazon States Language: plain functions of their arguments.
+
+A chain's data while it runs is ``{"parameters": {name: text}, "results": {step: {"Status": …}}}``. Each step's result is
+there from the start, as NOT_RUN, so that a choice may look at a step that was passed over, and a parallel's branches can
+be put together again without knowing which of them ran what.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+START_EXECUTION = "states:::states:startExecution.sync:2"
+
+#: How an item's kind is told: exactly one of these keys is in it.
+KINDS = ("flow", "parallel", "choice")
+
+#: Options of a flow in a chain, besides ``flow``.
+STEP_OPTIONS = ("step", "parameters", "retry", "on_failure", "timeout")
+RETRY_OPTIONS = ("max_attempts", "interval", "backoff")
+CHOICE_OPTIONS = ("parameter", "result", "equals", "then", "otherwise")
+STATUSES = ("SUCCEEDED", "FAILED", "NOT_RUN")
+
+_CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_STEP_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
+_FLOW = re.compile(r"[A-Za-z_][\w.]*|arn:[\w-]+:states:[\w-]+:\d{12}:stateMachine:[\w.-]+", re.ASCII)
+_SCHEDULE = re.compile(r"cron\((\S+ ){5}\S+\)|rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the state machines of flows are: ARNs follow from names."""
+
+    partition: str
+    region: str
+    account: str
+    #: how the names of flows' state machines begin
+    prefix: str
+
+    def machine(self, flow):
+        """Return the ARN of a flow's state machine; an ARN stays as it is."""
+        if flow.startswith("arn:"):
+            return flow
+        return f"arn:{self.partition}:states:{self.region}:{self.account}:stateMachine:{self.prefix}_{flow}"
+
+
+def text(value):
+    """Return a parameter's value as Metaflow takes it from an execution's input."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def flow_input(parameters):
+    """Return the input, as a map, by which a flow's execution gets values of its parameters."""
+    return {"Parameters": json.dumps({name: text(value) for name, value in parameters.items()}, sort_keys=True)}
+
+
+def step_name(item):
+    """Return the name of an item that is a flow: its own, or the last part of the flow's name."""
+    return item.get("step") or re.split(r"[.:_]", item["flow"])[-1]
+
+
+def flows_of(items):
+    """Yield all items that are flows, whatever they are in."""
+    for item in items:
+        if "flow" in item:
+            yield item
+        for inner in _inner(item):
+            yield from flows_of(inner)
+
+
+def _inner(item):
+    """Return the lists of items inside an item."""
+    if "parallel" in item:
+        return [branch if isinstance(branch, list) else [branch] for branch in item["parallel"]]
+    if "choice" in item:
+        return [item["choice"].get("then") or [], item["choice"].get("otherwise") or []]
+    return []
+
+
+def machines(chain, place):
+    """Return the ARNs, sorted, of the state machines that a chain starts."""
+    used = set()
+    for item in flows_of(chain["steps"]):
+        used.add(place.machine(item["flow"]))
+        if _handler(item):
+            used.add(place.machine(_handler(item)))
+    return sorted(used)
+
+
+def _handler(item):
+    """Return the flow that runs when an item fails, or None."""
+    reaction = item.get("on_failure") or "stop"
+    return None if reaction in ("stop", "continue") else reaction
+
+
+def definition(chain, place):
+    """Return the definition of a chain's state machine."""
+    compiler = _Compiler(place, sorted(step_name(item) for item in flows_of(chain["steps"])))
+    start = compiler.sequence(chain["steps"], None)
+    results = {step: {"Status": "NOT_RUN"} for step in compiler.steps}
+    parameters = {name: text(value) for name, value in (chain.get("parameters") or {}).items()}
+    machine = {
+        "Comment": f"Chain {chain['name']} of {place.prefix}",
+        "StartAt": "Defaults",
+        "States": {
+            "Defaults": {
+                "Type": "Pass",
+                "Result": {"parameters": parameters, "results": results},
+                "Next": "Parameters",
+            },
+            # What the execution is started with comes before the defaults.
+            "Parameters": {
+                "Type": "Pass",
+                "Parameters": {
+                    "parameters.$": "States.JsonMerge($.parameters, $$.Execution.Input, false)",
+                    "results.$": "$.results",
+                },
+                "Next": start,
+            },
+            **compiler.states,
+        },
+    }
+    if chain.get("timeout"):
+        machine["TimeoutSeconds"] = int(chain["timeout"])
+    return machine
+
+
+@dataclass
+class _Compiler:
+    """Makes the states of one scope (the chain, or a branch of a parallel): a transition can't leave its scope.
+
+    :param steps: the names of all steps of the chain, sorted.
+    :param counter: how many parallels and choices there are so far in the whole chain; names of states are unique in it.
+    """
+
+    place: Place
+    steps: list
+    counter: Counter = field(default_factory=Counter)
+    states: dict = field(default_factory=dict)
+
+    def sequence(self, items, following):
+        """Add the states of ``items``; return the name of the first. None follows the last of a scope."""
+        for item in reversed(items):
+            kind = next(kind for kind in KINDS if kind in item)
+            following = getattr(self, f"_{kind}")(item, following)
+        return following
+
+    def _flow(self, item, following):
+        name, arguments = step_name(item), item.get("parameters") or {}
+        given = {"AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id"}
+        refers = any(isinstance(value, dict) for value in arguments.values())
+        given |= {"Parameters.$": "States.JsonToString($.arguments)"} if refers else flow_input(arguments)
+        self.states[name] = {
+            **self._task(item["flow"], given, f"$.results.{name}"),
+            "ResultSelector": {"Status.$": "$.Status", "ExecutionArn.$": "$.ExecutionArn"},
+            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": f"{name} failed"}],
+            **_then(following),
+        }
+        if item.get("retry"):
+            self.states[name]["Retry"] = [_retry(item["retry"])]
+        if item.get("timeout"):
+            self.states[name]["TimeoutSeconds"] = int(item["timeout"])
+        self._failed(item, name, following)
+        if not refers:
+            return name
+        self.states[f"{name} parameters"] = {
+            "Type": "Pass",
+            "Parameters": dict(_argument(key, value) for key, value in sorted(arguments.items())),
+            "ResultPath": "$.arguments",
+            "Next": name,
+        }
+        return f"{name} parameters"
+
+    def _task(self, flow, given, result_path):
+        return {
+            "Type": "Task",
+            "Resource": f"arn:{self.place.partition}:{START_EXECUTION}",
+            "Parameters": {"StateMachineArn": self.place.machine(flow), "Input": given},
+            "ResultPath": result_path,
+        }
+
+    def _failed(self, item, name, following):
+        """Add what happens when a step has failed for good."""
+        if item.get("on_failure") == "continue":
+            self.states[f"{name} failed"] = {
+                "Type": "Pass",
+                "Result": {"Status": "FAILED"},
+                "ResultPath": f"$.results.{name}",
+                **_then(following),
+            }
+            return
+        machine = self.place.machine(item["flow"]).rpartition(":")[2]
+        failure = f"{name} failed"
+        if _handler(item):
+            # Whether the handler succeeds or not, it is the step's failure that the chain ends with.
+            failure = f"{name} has failed"
+            self.states[f"{name} failed"] = {
+                **self._task(_handler(item), flow_input({}), "$.handled"),
+                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.handled", "Next": failure}],
+                "Next": failure,
+            }
+        self.states[failure] = {
+            "Type": "Fail",
+            "Error": "StepFailed",
+            "CausePath": f"States.Format('The step {name} ({machine}) failed with {{}}.', $.failure.Error)",
+        }
+
+    def _parallel(self, item, following):
+        name = self._numbered("Parallel")
+        branches, whose = [], {}
+        for index, items in enumerate(_inner(item)):
+            branch = _Compiler(self.place, self.steps, self.counter)
+            start = branch.sequence(items, None)
+            branches.append({"StartAt": start, "States": branch.states})
+            whose |= {step_name(flow): index for flow in flows_of(items)}
+        self.states[name] = {
+            "Type": "Parallel",
+            "Branches": branches,
+            # A branch knows all results until it began, and then its own.
+            "ResultSelector": {f"{step}.$": f"$[{whose.get(step, 0)}].results.{step}" for step in self.steps},
+            "ResultPath": "$.results",
+            **_then(following),
+        }
+        return name
+
+    def _choice(self, item, following):
+        name, choice = self._numbered("Choice"), item["choice"]
+        if following is None:
+            following = f"{name} made"
+            self.states[following] = {"Type": "Pass", "End": True}
+        if "parameter" in choice:
+            variable = f"$.parameters.{choice['parameter']}"
+        else:
+            variable = f"$.results.{choice['result']}.Status"
+        self.states[name] = {
+            "Type": "Choice",
+            "Choices": [
+                {
+                    "Variable": variable,
+                    "StringEquals": text(choice.get("equals", "SUCCEEDED")),
+                    "Next": self.sequence(choice["then"], following),
+                }
+            ],
+            "Default": self.sequence(choice.get("otherwise") or [], following),
+        }
+        return name
+
+    def _numbered(self, kind):
+        self.counter[kind] += 1
+        return f"{kind} {self.counter[kind]}"
+
+
+def _then(following):
+    return {"Next": following} if following else {"End": True}
+
+
+def _argument(key, value):
+    """Return a flow's parameter as a member of a Pass state's Parameters."""
+    return (f"{key}.$", f"$.parameters.{value['parameter']}") if isinstance(value, dict) else (key, text(value))
+
+
+def _retry(retry):
+    return {
+        "ErrorEquals": ["States.ALL"],
+        "MaxAttempts": int(retry.get("max_attempts", 1)),
+        "IntervalSeconds": int(retry.get("interval", 60)),
+        "BackoffRate": float(retry.get("backoff", 2)),
+    }
+
+
+def status_pattern(machine, statuses):
+    """Return the event pattern for executions of a state machine that have come to one of the statuses.
+
+    :param machine: an ARN, or ``{"prefix": beginning of an ARN}``.
+    """
+    return {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {"status": list(statuses), "stateMachineArn": [machine]},
+    }
+
+
+def statements(used, place):
+    """Return the statements of the policy by which a chain starts the state machines ``used`` and awaits them.
+
+    Step Functions hears of their ends by a rule of its own, and ends them when the chain is ended:
+    https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
+    """
+    executions = [arn.replace(":stateMachine:", ":execution:") + ":*" for arn in used]
+    rule = "rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
+    return [
+        {"Sid": "StartFlows", "Effect": "Allow", "Action": ["states:StartExecution"], "Resource": used},
+        {
+            "Sid": "AwaitAndEndFlows",
+            "Effect": "Allow",
+            "Action": ["states:DescribeExecution", "states:StopExecution"],
+            "Resource": executions,
+        },
+        {
+            "Sid": "HearOfEndedFlows",
+            "Effect": "Allow",
+            "Action": ["events:DescribeRule", "events:PutRule", "events:PutTargets"],
+            "Resource": [f"arn:{place.partition}:events:{place.region}:{place.account}:{rule}"],
+        },
+        {
+            "Sid": "DeliverLogs",
+            "Effect": "Allow",
+            "Action": [
+                "logs:CreateLogDelivery",
+                "logs:DeleteLogDelivery",
+                "logs:DescribeLogGroups",
+                "logs:DescribeResourcePolicies",
+                "logs:GetLogDelivery",
+                "logs:ListLogDeliveries",
+                "logs:PutResourcePolicy",
+                "logs:UpdateLogDelivery",
+            ],
+            "Resource": ["*"],  # CloudWatch Logs' delivery actions know no resources
+        },
+    ]
+
+
+def execution_url(console, region, execution):
+    """Return the address of an execution's page, with the steps and their logs."""
+    return f"{console}/states/home?region={region}#/v2/executions/details/{execution}"
+
+
+def notice_definition(topic_arn, place, console):
+    """Return the definition of the state machine that tells of a chain that failed, as EventBridge starts it.
+
+    EventBridge itself can publish to a topic only if the topic's own policy says so; a state machine's role is enough.
+
+    :param str console: how the address of AWS's console begins: "https://eu-west-1.console.aws.amazon.com".
+    """
+    machine = "States.ArrayGetItem(States.StringSplit($.detail.stateMachineArn, ':'), 6)"
+    url = f"States.Format('{execution_url(console, place.region, '{}')}', $.detail.executionArn)"
+
+    def message(middle, *values):
+        text = f"States.Format('{{}}: {{}}.{middle} Log: {{}}', {', '.join([machine, '$.detail.status', *values, url])})"
+        return {
+            "Type": "Pass",
+            "Parameters": {"message.$": text, "subject.$": f"States.Format('{{}}: {{}}', {machine}, $.detail.status)"},
+            "Next": "Publish",
+        }
+
+    named = {"Variable": "$.detail.cause", "IsPresent": True}, {"Variable": "$.detail.cause", "IsString": True}
+    return {
+        "Comment": f"Tells of chains of {place.prefix} that failed",
+        "StartAt": "Is the step named",
+        "States": {
+            # An execution that was ended from outside, or by its timeout, has no cause.
+            "Is the step named": {
+                "Type": "Choice",
+                "Choices": [{"And": list(named), "Next": "With the step"}],
+                "Default": "Without the step",
+            },
+            "With the step": message(" {}", "$.detail.cause"),
+            "Without the step": message(""),
+            "Publish": {
+                "Type": "Task",
+                "Resource": f"arn:{place.partition}:states:::sns:publish",
+                "Parameters": {"TopicArn": topic_arn, "Message.$": "$.message", "Subject.$": "$.subject"},
+                "End": True,
+            },
+        },
+    }
+
+
+def chain_problems(chains):
+    """Return a sentence for each thing that is wrong with a list of chains, whose types are right."""
+    names = Counter(chain["name"] for chain in chains)
+    problems = [f"{count} chains have the name '{name}'" for name, count in names.items() if count > 1]
+    for chain in chains:
+        problems += [f"{chain['name']}: {problem}" for problem in _problems_of_chain(chain)]
+    return problems
+
+
+def trigger_problems(triggers):
+    """Return a sentence for each thing that is wrong with a list of triggers, whose types are right."""
+    names = Counter(trigger["name"] for trigger in triggers)
+    problems = [f"{count} triggers have the name '{name}'" for name, count in names.items() if count > 1]
+    for trigger in triggers:
+        if not _CHAIN_NAME.fullmatch(trigger["name"]):
+            problems.append(f"{trigger['name']}: {_NAME_RULE}")
+        problems += [
+            f"{trigger['name']}: {key} has '{trigger[key]}', which is neither a flow's name nor a state machine's ARN"
+            for key in ("after", "start")
+            if not _FLOW.fullmatch(trigger[key])
+        ]
+        if trigger["after"] == trigger["start"]:
+            problems.append(f"{trigger['name']}: {trigger['start']} would start itself for ever")
+    return problems
+
+
+_NAME_RULE = "the name has at most 32 lower-case letters, digits and hyphens"
+
+
+def _problems_of_chain(chain):
+    if not _CHAIN_NAME.fullmatch(chain["name"]):
+        yield _NAME_RULE
+    if chain.get("state", "present") == "absent":
+        return
+    if not chain.get("steps"):
+        yield "steps is missing or empty"
+        return
+    if chain.get("schedule") and not _SCHEDULE.fullmatch(chain["schedule"]):
+        yield f"schedule '{chain['schedule']}' must be cron(six fields) or rate(number unit), e.g. rate(6 hours)"
+    yield from _positive(chain, ("timeout",))
+    shapes = list(_shape_problems(chain["steps"], "steps"))
+    yield from shapes
+    if shapes:  # names can be read only in items that have their form
+        return
+    steps = Counter(step_name(item) for item in flows_of(chain["steps"]))
+    yield from (f"{count} steps are called '{step}'; name them by step" for step, count in steps.items() if count > 1)
+    yield from _reference_problems(chain["steps"], set(), chain.get("parameters") or {})
+
+
+def _shape_problems(items, where):
+    if not isinstance(items, list) or not items:
+        yield f"{where} must be a list with at least one item"
+        return
+    for number, item in enumerate(items, 1):
+        here = f"item {number} of {where}"
+        kinds = [kind for kind in KINDS if isinstance(item, dict) and kind in item]
+        if len(kinds) != 1:
+            yield f"{here} must have one of {', '.join(KINDS)}"
+        elif kinds == ["flow"]:
+            yield from _step_problems(item, here)
+        elif kinds == ["parallel"]:
+            yield from _unknown(item, ("parallel",), here)
+            yield from _branch_problems(item["parallel"], here)
+        else:
+            yield from _unknown(item, ("choice",), here)
+            yield from _choice_problems(item["choice"], here)
+
+
+def _branch_problems(branches, here):
+    if not isinstance(branches, list) or len(branches) < 2:
+        yield f"parallel in {here} must be a list with two branches or more"
+        return
+    for branch in branches:
+        yield from _shape_problems(branch if isinstance(branch, list) else [branch], f"parallel in {here}")
+
+
+def _choice_problems(choice, here):
+    if not isinstance(choice, dict):
+        yield f"choice in {here} must be a map"
+        return
+    yield from _unknown(choice, CHOICE_OPTIONS, f"choice in {here}")
+    if ("parameter" in choice) == ("result" in choice):
+        yield f"choice in {here} must have either parameter or result"
+    if "parameter" in choice and "equals" not in choice:
+        yield f"choice in {here} must say what the parameter equals"
+    if "result" in choice and choice.get("equals", "SUCCEEDED") not in STATUSES:
+        yield f"choice in {here}: a result equals one of {', '.join(STATUSES)}, not '{choice['equals']}'"
+    yield from _shape_problems(choice.get("then"), f"then in {here}")
+    if "otherwise" in choice:
+        yield from _shape_problems(choice["otherwise"], f"otherwise in {here}")
+
+
+def _step_problems(item, here):
+    yield from _unknown(item, ("flow", *STEP_OPTIONS), here)
+    for key in ("flow", "on_failure"):
+        value = item.get(key)
+        if value is not None and not (isinstance(value, str) and _FLOW.fullmatch(value)):
+            yield f"{key} in {here} has '{value}', which is neither a flow's name nor a state machine's ARN"
+            return
+    if not _STEP_NAME.fullmatch(str(step_name(item))):
+        yield f"step in {here} must be letters, digits and underscores, beginning with a letter; it is '{step_name(item)}'"
+    yield from (f"{problem} in {here}" for problem in _positive(item, ("timeout",)))
+    retry, parameters = item.get("retry") or {}, item.get("parameters") or {}
+    if not isinstance(retry, dict) or not isinstance(parameters, dict):
+        yield f"retry and parameters in {here} must be maps"
+        return
+    yield from _unknown(retry, RETRY_OPTIONS, f"retry in {here}")
+    yield from (f"{problem} in retry in {here}" for problem in _positive(retry, ("max_attempts", "interval")))
+    if not _is_number(retry.get("backoff", 2)) or float(retry.get("backoff", 2)) < 1:
+        yield f"backoff in retry in {here} must be a number of 1 or more"
+    for name, value in parameters.items():
+        if isinstance(value, dict) and value.keys() != {"parameter"}:
+            yield f"parameter '{name}' in {here} must be a value, or {{parameter: name of a parameter of the chain}}"
+
+
+def _reference_problems(items, known, parameters):
+    """Yield references to what isn't there; adds to ``known`` the steps that come before what follows."""
+    for item in items:
+        if "flow" in item:
+            for value in (item.get("parameters") or {}).values():
+                if isinstance(value, dict) and value["parameter"] not in parameters:
+                    yield f"'{value['parameter']}' is no parameter of the chain"
+            known.add(step_name(item))
+        elif "choice" in item:
+            choice = item["choice"]
+            if "parameter" in choice and choice["parameter"] not in parameters:
+                yield f"choice on '{choice['parameter']}', which is no parameter of the chain"
+            if "result" in choice and choice["result"] not in known:
+                yield f"choice on the result of '{choice['result']}', which is no step before it"
+        branches = [set(known) for _ in _inner(item)]
+        for inner, before in zip(_inner(item), branches, strict=True):
+            yield from _reference_problems(inner, before, parameters)
+        known.update(*branches)
+
+
+def _unknown(given, allowed, where):
+    for key in given:
+        if key not in allowed:
+            yield f"{where} has '{key}', which is none of {', '.join(allowed)}"
+
+
+def _positive(given, keys):
+    for key in keys:
+        value = given.get(key)
+        if value is not None and not (_is_number(value) and int(value) == float(value) and int(value) >= 1):
+            yield f"{key} '{value}' must be a whole number of 1 or more"
+
+
+def _is_number(value):
+    try:
+        return not isinstance(value, bool) and float(value) == float(value)
+    except (TypeError, ValueError):
+        return False
