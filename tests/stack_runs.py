@@ -25,7 +25,7 @@ COMPONENTS = (
     "database", "api", "batch", "step_functions",
     "metadata_service",
     "client_config",
-    "flows",
+    "flows", "chains",
 )  # fmt: skip
 
 #: Longest time of a run in seconds, so that a test that fails does not hang; a converge takes 30 on an idle machine.

@@ -203,3 +203,13 @@ def created_twice() -> None:
             if existing.name == name and existing.definition != definition:
                 raise StateMachineAlreadyExists(f"State Machine Already Exists: '{existing.arn}'")
         return original(self, name, definition, *args, **kwargs)
+
+
+@gap("stepfunctions", "definition-of-an-execution", "An execution's definition is the one that it began with.")
+def definition_of_an_execution() -> None:
+    @wrap(StepFunctionResponse, "describe_state_machine_for_execution")
+    def describe(original: Callable[..., ActionResult], self: Any) -> ActionResult:
+        answer = original(self)
+        execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+        # The execution holds a copy of its state machine as it was.
+        return ActionResult({**answer.result, "definition": execution.state_machine.definition})

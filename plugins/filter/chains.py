@@ -37,13 +37,19 @@ def flow_input(parameters):
     return json.dumps(chain.flow_input(parameters))
 
 
-def chain_role(compiled, place, prefix):
-    """Return the role of a compiled chain: what it may do is start the flows that it names, and await them."""
+def chain_role(compiled, place, prefix, running):
+    """Return the role of a compiled chain: what it may do is start the flows that it names, and await them.
+
+    :param dict running: ``{state machine: {"machines": ARNs}}`` that executions which run may still start, because they
+        began before a flow was taken out of the chain.
+    """
+    name = prefix + compiled["name"]
+    machines = {*compiled["machines"], *running.get(name, {}).get("machines", [])}
     return {
-        "name": prefix + compiled["name"],
+        "name": name,
         "description": f"The chain {compiled['name']} of {place['prefix']}",
         "service": "states.amazonaws.com",
-        "statements": chain.statements(compiled["machines"], chain.Place(**place)),
+        "statements": chain.statements(sorted(machines), chain.Place(**place)),
     }
 
 

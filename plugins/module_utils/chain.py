@@ -340,7 +340,9 @@ def notice_definition(topic_arn, place, console):
     url = f"States.Format('{execution_url(console, place.region, '{}')}', $.detail.executionArn)"
 
     def message(middle, *values):
-        text = f"States.Format('{{}}: {{}}.{middle} Log: {{}}', {', '.join([machine, '$.detail.status', *values, url])})"
+        text = (
+            f"States.Format('{{}}: {{}}.{middle} Log: {{}}', {', '.join([machine, '$.detail.status', *values, url])})"
+        )
         return {
             "Type": "Pass",
             "Parameters": {"message.$": text, "subject.$": f"States.Format('{{}}: {{}}', {machine}, $.detail.status)"},

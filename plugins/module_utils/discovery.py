@@ -9,6 +9,7 @@ found by the names that the caller asks for.
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -284,6 +285,20 @@ def _state_machines(scope, names):
     return found
 
 
+def _started_by_running(scope, names):
+    """Find, for each state machine of ``names``, what its executions that run may start: a change has not reached them."""
+    client = scope.client("stepfunctions")
+    found = {}
+    for name, machine in _state_machines(scope, names).items():
+        pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine["arn"], statusFilter="RUNNING")
+        running = [item["executionArn"] for page in pages for item in page["executions"]]
+        definitions = {client.describe_state_machine_for_execution(executionArn=arn)["definition"] for arn in running}
+        started = {arn for text in definitions for arn in re.findall(r'"StateMachineArn": *"([^"]+)"', text)}
+        if running:
+            found[name] = {"id": machine["arn"], "machines": sorted(started)}
+    return found
+
+
 def _event_rules(scope, names):
     """Find the stack's rules of EventBridge whose names begin with one of ``names``."""
     client = scope.client("events")
@@ -345,6 +360,7 @@ READERS = {
     "secret": _secrets,
     "flow_secret": _flow_secrets,
     "state_machine": _state_machines,
+    "started_by_running": _started_by_running,
     "event_rule": _event_rules,
 }
 

@@ -61,6 +61,16 @@ def test_an_execution_without_a_name_gets_a_uuid(states: Any, name: str) -> None
     assert ended[0]["executionArn"].endswith(ended[0]["name"])
 
 
+@pytest.mark.gap("stepfunctions/definition-of-an-execution")
+def test_an_execution_keeps_the_definition_that_it_began_with(states: Any, name: str) -> None:
+    began = single({"Type": "Pass", "Comment": "before"})
+    arn = machine(states, name, began)
+    execution = run(states, arn)["executionArn"]
+    states.update_state_machine(stateMachineArn=arn, definition=json.dumps(single({"Type": "Pass"})))
+    shown = states.describe_state_machine_for_execution(executionArn=execution)
+    assert json.loads(shown["definition"]) == began
+
+
 @pytest.fixture
 def queue(emulator: Emulator, name: str, network: Any) -> str:
     """A Batch queue with a job definition, both of the test's name."""

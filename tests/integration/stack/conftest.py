@@ -16,6 +16,15 @@ FLOWS = {
     "flows_list": [{"name": "hello", "file": "hello.py", "schedule": "0 6 * * ? 2099", "tags": ["tested"]}],
 }
 
+#: A chain of that flow, with all that the component makes.
+CHAINS = {
+    "chains_list": [
+        {"name": "nightly", "schedule": "cron(0 6 * * ? 2099)", "steps": [{"flow": "LettersFlow", "timeout": 600}]},
+    ],
+    "chains_triggers": [{"name": "once-more", "after": "LettersFlow", "start": "OtherFlow"}],
+    "chains_notice_topic_arn": "arn:aws:sns:us-east-1:123456789012:failures",
+}
+
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
@@ -40,7 +49,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Complete]:
     emulator = Emulator(tmp_path_factory.mktemp("complete-account") / "state")
     try:
         home = tmp_path_factory.mktemp("complete") / "home"
-        stack = Stack(emulator, home, variables={"secrets_flow_values": {"CANARY": CANARY}, **FLOWS})
+        stack = Stack(emulator, home, variables={"secrets_flow_values": {"CANARY": CANARY}, **FLOWS, **CHAINS})
         yield Complete.converge(stack)
     finally:
         emulator.stop()

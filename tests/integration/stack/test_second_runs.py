@@ -46,6 +46,7 @@ NOT_COMPARED = {
     "apigateway:GetStage": "stands in GetStages",
     "apigateway:GetDeployment": "can't be changed; the stage names it",
     "apigateway:GetApiKey": "the key's value, for the client's configuration",
+    "states:ListExecutions": "executions that run, which keep what they may start",
     "s3:HeadBucket": "whether the bucket is there, as the other calls tell",
     "s3:ListObjectsV2": "Metaflow looks at its datastore",
 }

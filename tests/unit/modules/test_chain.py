@@ -141,7 +141,9 @@ def test_a_choice_on_a_parameter():
 
 
 def test_a_choice_on_a_result_without_an_alternative():
-    made = states({"flow": "A", "on_failure": "continue"}, {"choice": {"result": "A", "then": [{"flow": "B"}]}}, {"flow": "C"})
+    made = states(
+        {"flow": "A", "on_failure": "continue"}, {"choice": {"result": "A", "then": [{"flow": "B"}]}}, {"flow": "C"}
+    )
     assert made["Choice 1"]["Choices"][0]["Variable"] == "$.results.A.Status"
     assert made["Choice 1"]["Choices"][0]["StringEquals"] == "SUCCEEDED"
     assert made["Choice 1"]["Default"] == made["B"]["Next"] == "C"
@@ -157,7 +159,8 @@ def test_names_of_states_are_unique_in_the_whole_machine():
 
 def test_parameters_of_the_chain_reach_a_flow():
     made = definition(
-        chain({"flow": "A", "parameters": {"day": {"parameter": "date"}, "limit": 5}}, parameters={"date": "today"}), PLACE
+        chain({"flow": "A", "parameters": {"day": {"parameter": "date"}, "limit": 5}}, parameters={"date": "today"}),
+        PLACE,
     )["States"]
     assert made["Defaults"]["Result"] == {"parameters": {"date": "today"}, "results": {"A": {"Status": "NOT_RUN"}}}
     assert made["Parameters"]["Next"] == "A parameters"
