@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.mlops.metaflow.plugins.module_utils import chain
+from ansible_collections.mlops.metaflow.plugins.module_utils import chain, chain_problems
 
 
 def compiled_chains(chains, place):
@@ -63,12 +63,12 @@ class FilterModule:
 
     def filters(self):
         return {
-            "chain_problems": chain.chain_problems,
+            "chain_problems": chain_problems.chain_problems,
             "chain_role": chain_role,
             "compiled_chains": compiled_chains,
             "flow_input": flow_input,
             "flow_machine": flow_machine,
             "notice_definition": notice_definition,
             "status_pattern": chain.status_pattern,
-            "trigger_problems": chain.trigger_problems,
+            "trigger_problems": chain_problems.trigger_problems,
         }

@@ -2,15 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """From chains of flows as data to state machines in Amazon States Language: plain functions of their arguments.
 
-A chain's data while it runs is ``{"parameters": {name: text}, "results": {step: {"Status": …}}}``. Each step's result is
-there from the start, as NOT_RUN, so that a choice may look at a step that was passed over, and a parallel's branches can
-be put together again without knowing which of them ran what.
+A chain's data while it runs is ``{"parameters": {name: text}, "results": {step: {"Status": …}}}``. Each step's result
+is there from the start, as NOT_RUN, so that a choice may look at a step that was passed over, and a parallel's branches
+can be put together again without knowing which of them ran what.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -18,17 +17,6 @@ START_EXECUTION = "states:::states:startExecution.sync:2"
 
 #: How an item's kind is told: exactly one of these keys is in it.
 KINDS = ("flow", "parallel", "choice")
-
-#: Options of a flow in a chain, besides ``flow``.
-STEP_OPTIONS = ("step", "parameters", "retry", "on_failure", "timeout")
-RETRY_OPTIONS = ("max_attempts", "interval", "backoff")
-CHOICE_OPTIONS = ("parameter", "result", "equals", "then", "otherwise")
-STATUSES = ("SUCCEEDED", "FAILED", "NOT_RUN")
-
-_CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_STEP_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
-_FLOW = re.compile(r"[A-Za-z_][\w.]*|arn:[\w-]+:states:[\w-]+:\d{12}:stateMachine:[\w.-]+", re.ASCII)
-_SCHEDULE = re.compile(r"cron\((\S+ ){5}\S+\)|rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)")
 
 
 @dataclass(frozen=True)
@@ -59,8 +47,13 @@ def flow_input(parameters):
 
 
 def step_name(item):
-    """Return the name of an item that is a flow: its own, or the last part of the flow's name."""
-    return item.get("step") or re.split(r"[.:_]", item["flow"])[-1]
+    """Return the name of an item that is a flow: its own, or the name of the flow's class."""
+    if item.get("step"):
+        return item["step"]
+    name = item["flow"].rpartition(":")[2]
+    if name != item["flow"]:  # of an ARN: the name of a state machine is <prefix>_<project>.<branch>.<class>
+        name = name.partition("_")[2] or name
+    return name.rpartition(".")[2]
 
 
 def flows_of(items):
@@ -68,11 +61,11 @@ def flows_of(items):
     for item in items:
         if "flow" in item:
             yield item
-        for inner in _inner(item):
+        for inner in lists_in(item):
             yield from flows_of(inner)
 
 
-def _inner(item):
+def lists_in(item):
     """Return the lists of items inside an item."""
     if "parallel" in item:
         return [branch if isinstance(branch, list) else [branch] for branch in item["parallel"]]
@@ -134,7 +127,7 @@ class _Compiler:
     """Makes the states of one scope (the chain, or a branch of a parallel): a transition can't leave its scope.
 
     :param steps: the names of all steps of the chain, sorted.
-    :param counter: how many parallels and choices there are so far in the whole chain; names of states are unique in it.
+    :param counter: how many parallels and choices there are so far in the chain, in which names of states are unique.
     """
 
     place: Place
@@ -212,7 +205,7 @@ class _Compiler:
     def _parallel(self, item, following):
         name = self._numbered("Parallel")
         branches, whose = [], {}
-        for index, items in enumerate(_inner(item)):
+        for index, items in enumerate(lists_in(item)):
             branch = _Compiler(self.place, self.steps, self.counter)
             start = branch.sequence(items, None)
             branches.append({"StartAt": start, "States": branch.states})
@@ -370,158 +363,3 @@ def notice_definition(topic_arn, place, console):
             },
         },
     }
-
-
-def chain_problems(chains):
-    """Return a sentence for each thing that is wrong with a list of chains, whose types are right."""
-    names = Counter(chain["name"] for chain in chains)
-    problems = [f"{count} chains have the name '{name}'" for name, count in names.items() if count > 1]
-    for chain in chains:
-        problems += [f"{chain['name']}: {problem}" for problem in _problems_of_chain(chain)]
-    return problems
-
-
-def trigger_problems(triggers):
-    """Return a sentence for each thing that is wrong with a list of triggers, whose types are right."""
-    names = Counter(trigger["name"] for trigger in triggers)
-    problems = [f"{count} triggers have the name '{name}'" for name, count in names.items() if count > 1]
-    for trigger in triggers:
-        if not _CHAIN_NAME.fullmatch(trigger["name"]):
-            problems.append(f"{trigger['name']}: {_NAME_RULE}")
-        problems += [
-            f"{trigger['name']}: {key} has '{trigger[key]}', which is neither a flow's name nor a state machine's ARN"
-            for key in ("after", "start")
-            if not _FLOW.fullmatch(trigger[key])
-        ]
-        if trigger["after"] == trigger["start"]:
-            problems.append(f"{trigger['name']}: {trigger['start']} would start itself for ever")
-    return problems
-
-
-_NAME_RULE = "the name has at most 32 lower-case letters, digits and hyphens"
-
-
-def _problems_of_chain(chain):
-    if not _CHAIN_NAME.fullmatch(chain["name"]):
-        yield _NAME_RULE
-    if chain.get("state", "present") == "absent":
-        return
-    if not chain.get("steps"):
-        yield "steps is missing or empty"
-        return
-    if chain.get("schedule") and not _SCHEDULE.fullmatch(chain["schedule"]):
-        yield f"schedule '{chain['schedule']}' must be cron(six fields) or rate(number unit), e.g. rate(6 hours)"
-    yield from _positive(chain, ("timeout",))
-    shapes = list(_shape_problems(chain["steps"], "steps"))
-    yield from shapes
-    if shapes:  # names can be read only in items that have their form
-        return
-    steps = Counter(step_name(item) for item in flows_of(chain["steps"]))
-    yield from (f"{count} steps are called '{step}'; name them by step" for step, count in steps.items() if count > 1)
-    yield from _reference_problems(chain["steps"], set(), chain.get("parameters") or {})
-
-
-def _shape_problems(items, where):
-    if not isinstance(items, list) or not items:
-        yield f"{where} must be a list with at least one item"
-        return
-    for number, item in enumerate(items, 1):
-        here = f"item {number} of {where}"
-        kinds = [kind for kind in KINDS if isinstance(item, dict) and kind in item]
-        if len(kinds) != 1:
-            yield f"{here} must have one of {', '.join(KINDS)}"
-        elif kinds == ["flow"]:
-            yield from _step_problems(item, here)
-        elif kinds == ["parallel"]:
-            yield from _unknown(item, ("parallel",), here)
-            yield from _branch_problems(item["parallel"], here)
-        else:
-            yield from _unknown(item, ("choice",), here)
-            yield from _choice_problems(item["choice"], here)
-
-
-def _branch_problems(branches, here):
-    if not isinstance(branches, list) or len(branches) < 2:
-        yield f"parallel in {here} must be a list with two branches or more"
-        return
-    for branch in branches:
-        yield from _shape_problems(branch if isinstance(branch, list) else [branch], f"parallel in {here}")
-
-
-def _choice_problems(choice, here):
-    if not isinstance(choice, dict):
-        yield f"choice in {here} must be a map"
-        return
-    yield from _unknown(choice, CHOICE_OPTIONS, f"choice in {here}")
-    if ("parameter" in choice) == ("result" in choice):
-        yield f"choice in {here} must have either parameter or result"
-    if "parameter" in choice and "equals" not in choice:
-        yield f"choice in {here} must say what the parameter equals"
-    if "result" in choice and choice.get("equals", "SUCCEEDED") not in STATUSES:
-        yield f"choice in {here}: a result equals one of {', '.join(STATUSES)}, not '{choice['equals']}'"
-    yield from _shape_problems(choice.get("then"), f"then in {here}")
-    if "otherwise" in choice:
-        yield from _shape_problems(choice["otherwise"], f"otherwise in {here}")
-
-
-def _step_problems(item, here):
-    yield from _unknown(item, ("flow", *STEP_OPTIONS), here)
-    for key in ("flow", "on_failure"):
-        value = item.get(key)
-        if value is not None and not (isinstance(value, str) and _FLOW.fullmatch(value)):
-            yield f"{key} in {here} has '{value}', which is neither a flow's name nor a state machine's ARN"
-            return
-    if not _STEP_NAME.fullmatch(str(step_name(item))):
-        yield f"step in {here} must be letters, digits and underscores, beginning with a letter; it is '{step_name(item)}'"
-    yield from (f"{problem} in {here}" for problem in _positive(item, ("timeout",)))
-    retry, parameters = item.get("retry") or {}, item.get("parameters") or {}
-    if not isinstance(retry, dict) or not isinstance(parameters, dict):
-        yield f"retry and parameters in {here} must be maps"
-        return
-    yield from _unknown(retry, RETRY_OPTIONS, f"retry in {here}")
-    yield from (f"{problem} in retry in {here}" for problem in _positive(retry, ("max_attempts", "interval")))
-    if not _is_number(retry.get("backoff", 2)) or float(retry.get("backoff", 2)) < 1:
-        yield f"backoff in retry in {here} must be a number of 1 or more"
-    for name, value in parameters.items():
-        if isinstance(value, dict) and value.keys() != {"parameter"}:
-            yield f"parameter '{name}' in {here} must be a value, or {{parameter: name of a parameter of the chain}}"
-
-
-def _reference_problems(items, known, parameters):
-    """Yield references to what isn't there; adds to ``known`` the steps that come before what follows."""
-    for item in items:
-        if "flow" in item:
-            for value in (item.get("parameters") or {}).values():
-                if isinstance(value, dict) and value["parameter"] not in parameters:
-                    yield f"'{value['parameter']}' is no parameter of the chain"
-            known.add(step_name(item))
-        elif "choice" in item:
-            choice = item["choice"]
-            if "parameter" in choice and choice["parameter"] not in parameters:
-                yield f"choice on '{choice['parameter']}', which is no parameter of the chain"
-            if "result" in choice and choice["result"] not in known:
-                yield f"choice on the result of '{choice['result']}', which is no step before it"
-        branches = [set(known) for _ in _inner(item)]
-        for inner, before in zip(_inner(item), branches, strict=True):
-            yield from _reference_problems(inner, before, parameters)
-        known.update(*branches)
-
-
-def _unknown(given, allowed, where):
-    for key in given:
-        if key not in allowed:
-            yield f"{where} has '{key}', which is none of {', '.join(allowed)}"
-
-
-def _positive(given, keys):
-    for key in keys:
-        value = given.get(key)
-        if value is not None and not (_is_number(value) and int(value) == float(value) and int(value) >= 1):
-            yield f"{key} '{value}' must be a whole number of 1 or more"
-
-
-def _is_number(value):
-    try:
-        return not isinstance(value, bool) and float(value) == float(value)
-    except (TypeError, ValueError):
-        return False

@@ -286,7 +286,7 @@ def _state_machines(scope, names):
 
 
 def _started_by_running(scope, names):
-    """Find, for each state machine of ``names``, what its executions that run may start: a change has not reached them."""
+    """Find what running executions of state machines may start: they go on as they began."""
     client = scope.client("stepfunctions")
     found = {}
     for name, machine in _state_machines(scope, names).items():

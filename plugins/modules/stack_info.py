@@ -35,8 +35,8 @@ options:
       - 'The kinds are C(vpc), C(subnet), C(internet_gateway), C(nat_gateway), C(address), C(route_table),
         C(vpc_endpoint), C(security_group), C(launch_template), C(load_balancer), C(target_group), C(rest_api),
         C(vpc_link), C(api_key), C(job_queue), C(compute_environment), C(db_instance), C(kms_key) (by alias), C(secret),
-        C(flow_secret) (all below a prefix), C(state_machine) and C(event_rule) (all whose names begin so), C(started_by_running) (what
-        executions of state machines that run may start) and C(availability_zone).'
+        C(flow_secret) (all below a prefix), C(state_machine) and C(event_rule) (all whose names begin so),
+        C(started_by_running) (what executions of state machines that run may start) and C(availability_zone).'
     type: dict
     default: {}
   gather:

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The modules state_machine and event_rule against the emulator, and chains that run there, of flows that do nothing."""
+"""The modules state_machine and event_rule against the emulator, and chains of flows that do nothing, run there."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Chains:
         self.states.create_state_machine(name=f"m_{name}", definition=json.dumps(definition), roleArn=ROLE + "states")
 
     def deploy(self, *steps, **more):
-        """Deploy the chain of these steps, with a role that may start what it names and what executions that run may."""
+        """Deploy the chain of these steps, whose role may start what it names and what running executions may."""
         listed = {"name": "nightly", "steps": list(steps), **more}
         machines = {*chain.machines(listed, PLACE), *self.started_by_running()}
         self.allow("states", chain.statements(sorted(machines), PLACE))

@@ -95,7 +95,8 @@ def test_step_functions_accepts_an_unknown_flow(complete: Complete, tmp_path: Pa
         complete.stack, str(FLOWS / "letters.py"), "--with", "retry", "step-functions", "create", directory=tmp_path
     )
     client = complete.account.client("stepfunctions")
-    (machine,) = complete.account.items("stepfunctions", "list_state_machines", "stateMachines")
+    machines = complete.account.items("stepfunctions", "list_state_machines", "stateMachines")
+    (machine,) = (machine for machine in machines if machine["name"] == "metaflow-local_LettersFlow")
     try:
         config = configuration(complete.stack)
         described = client.describe_state_machine(stateMachineArn=machine["stateMachineArn"])

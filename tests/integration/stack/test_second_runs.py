@@ -119,6 +119,9 @@ DRIFTED = (
     ".metaflowconfig/config_local.json",
 )  # fmt: skip
 
+#: The state machine of the flow that the complete stack has.
+LETTERS = "arn:aws:states:us-east-1:123456789012:stateMachine:metaflow-local_LettersFlow"
+
 # What somebody changes by hand: component → a function of the account, its stack that changes one attribute or more.
 DRIFT: dict[str, list[Callable[[Account, Stack], Any]]] = {}
 
@@ -228,11 +231,15 @@ def stop_the_schedule(account: Account, stack: Stack) -> None:
 @drift("flows")
 def end_a_step_early(account: Account, stack: Stack) -> None:
     client = account.client("stepfunctions")
-    (listed,) = account.items("stepfunctions", "list_state_machines", "stateMachines")
-    machine = client.describe_state_machine(stateMachineArn=listed["stateMachineArn"])
+    machine = client.describe_state_machine(stateMachineArn=LETTERS)
     definition = json.loads(machine["definition"])
     definition["States"]["start"]["Parameters"]["Timeout"]["AttemptDurationSeconds"] = 60
-    client.update_state_machine(stateMachineArn=listed["stateMachineArn"], definition=json.dumps(definition))
+    client.update_state_machine(stateMachineArn=LETTERS, definition=json.dumps(definition))
+
+
+@drift("chains")
+def run_a_chain_at_noon(account: Account, stack: Stack) -> None:
+    account.client("events").put_rule(Name="metaflow-local-chain-nightly", ScheduleExpression="cron(0 12 * * ? 2099)")
 
 
 def test_what_was_changed_by_hand_is_named_and_mended(complete: Complete) -> None:

@@ -9,11 +9,10 @@ import json
 import pytest
 from ansible_collections.mlops.metaflow.plugins.module_utils.chain import (
     Place,
-    chain_problems,
     definition,
     machines,
-    trigger_problems,
 )
+from ansible_collections.mlops.metaflow.plugins.module_utils.chain_problems import chain_problems, trigger_problems
 
 PLACE = Place("aws", "eu-west-1", "123456789012", "metaflow-prod")
 OTHER = "arn:aws:states:eu-west-1:123456789012:stateMachine:other"
@@ -68,6 +67,8 @@ def test_a_sequence_goes_from_one_to_the_next():
     [
         ("Train", "Train", arn("Train")),
         ("shop.prod.Train", "Train", arn("shop.prod.Train")),
+        ("Train_All", "Train_All", arn("Train_All")),
+        (arn("Train_All"), "Train_All", arn("Train_All")),
         (OTHER, "other", OTHER),
     ],
 )
@@ -185,35 +186,71 @@ def problem(*steps, **more):
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([], "nightly: steps is missing or empty"),
-        ([{}], "nightly: item 1 of steps must have one of flow, parallel, choice"),
-        (["A"], "nightly: item 1 of steps must have one of flow, parallel, choice"),
-        ([{"flow": "A", "parallel": []}], "nightly: item 1 of steps must have one of flow, parallel, choice"),
-        ([{"flow": "a b"}], "nightly: flow in item 1 of steps has 'a b', which is neither a flow's name nor a state machine's ARN"),
-        ([{"flow": 3}], "nightly: flow in item 1 of steps has '3', which is neither a flow's name nor a state machine's ARN"),
-        ([{"flow": "A", "retries": 3}], "nightly: item 1 of steps has 'retries', which is none of flow, step, parameters, retry, on_failure, timeout"),
-        ([{"flow": "A", "step": "a-b"}], "nightly: step in item 1 of steps must be letters, digits and underscores, beginning with a letter; it is 'a-b'"),
-        ([{"flow": "A", "timeout": 0}], "nightly: timeout '0' must be a whole number of 1 or more in item 1 of steps"),
-        ([{"flow": "A", "retry": {"max_attempts": "x"}}], "nightly: max_attempts 'x' must be a whole number of 1 or more in retry in item 1 of steps"),
-        ([{"flow": "A", "retry": {"backoff": 0.5}}], "nightly: backoff in retry in item 1 of steps must be a number of 1 or more"),
-        ([{"flow": "A", "retry": {"times": 2}}], "nightly: retry in item 1 of steps has 'times', which is none of max_attempts, interval, backoff"),
-        ([{"flow": "A", "retry": 3}], "nightly: retry and parameters in item 1 of steps must be maps"),
-        ([{"flow": "A", "parameters": {"x": {"y": 1}}}], "nightly: parameter 'x' in item 1 of steps must be a value, or {parameter: name of a parameter of the chain}"),
-        ([{"flow": "A", "parameters": {"x": {"parameter": "y"}}}], "nightly: 'y' is no parameter of the chain"),
-        ([{"flow": "A"}, {"flow": "A"}], "nightly: 2 steps are called 'A'; name them by step"),
-        ([{"parallel": [{"flow": "A"}]}], "nightly: parallel in item 1 of steps must be a list with two branches or more"),
-        ([{"parallel": [{"flow": "A"}, []]}], "nightly: parallel in item 1 of steps must be a list with at least one item"),
-        ([{"choice": []}], "nightly: choice in item 1 of steps must be a map"),
-        ([{"choice": {"then": [{"flow": "A"}]}}], "nightly: choice in item 1 of steps must have either parameter or result"),
-        ([{"choice": {"parameter": "p", "then": [{"flow": "A"}]}}], "nightly: choice in item 1 of steps must say what the parameter equals"),
-        ([{"choice": {"parameter": "p", "equals": 1, "then": [{"flow": "A"}]}}], "nightly: choice on 'p', which is no parameter of the chain"),
-        ([{"choice": {"result": "B", "then": [{"flow": "A"}]}}], "nightly: choice on the result of 'B', which is no step before it"),
-        ([{"flow": "B"}, {"choice": {"result": "B", "equals": "OK", "then": [{"flow": "A"}]}}], "nightly: choice in item 2 of steps: a result equals one of SUCCEEDED, FAILED, NOT_RUN, not 'OK'"),
-        ([{"flow": "B"}, {"choice": {"result": "B"}}], "nightly: then in item 2 of steps must be a list with at least one item"),
+        ([], "steps is missing or empty"),
+        ([{}], "item 1 of steps must have one of flow, parallel, choice"),
+        (["A"], "item 1 of steps must have one of flow, parallel, choice"),
+        ([{"flow": "A", "parallel": []}], "item 1 of steps must have one of flow, parallel, choice"),
+        (
+            [{"flow": "a b"}],
+            "flow in item 1 of steps has 'a b', which is neither a flow's name nor a state machine's ARN",
+        ),
+        ([{"flow": 3}], "flow in item 1 of steps has '3', which is neither a flow's name nor a state machine's ARN"),
+        (
+            [{"flow": "A", "retries": 3}],
+            "item 1 of steps has 'retries', which is none of flow, step, parameters, retry, on_failure, timeout",
+        ),
+        (
+            [{"flow": "A", "step": "a-b"}],
+            "step in item 1 of steps must be letters, digits and underscores, beginning with a letter; it is 'a-b'",
+        ),
+        ([{"flow": "A", "timeout": 0}], "timeout '0' must be a whole number of 1 or more in item 1 of steps"),
+        (
+            [{"flow": "A", "retry": {"max_attempts": "x"}}],
+            "max_attempts 'x' must be a whole number of 1 or more in retry in item 1 of steps",
+        ),
+        (
+            [{"flow": "A", "retry": {"backoff": 0.5}}],
+            "backoff in retry in item 1 of steps must be a number of 1 or more",
+        ),
+        (
+            [{"flow": "A", "retry": {"times": 2}}],
+            "retry in item 1 of steps has 'times', which is none of max_attempts, interval, backoff",
+        ),
+        ([{"flow": "A", "retry": 3}], "retry and parameters in item 1 of steps must be maps"),
+        (
+            [{"flow": "A", "parameters": {"x": {"y": 1}}}],
+            "parameter 'x' in item 1 of steps must be a value, or {parameter: name of a parameter of the chain}",
+        ),
+        ([{"flow": "A", "parameters": {"x": {"parameter": "y"}}}], "'y' is no parameter of the chain"),
+        ([{"flow": "A"}, {"flow": "A"}], "2 steps are called 'A'; name them by step"),
+        ([{"parallel": [{"flow": "A"}]}], "parallel in item 1 of steps must be a list with two branches or more"),
+        ([{"parallel": [{"flow": "A"}, []]}], "parallel in item 1 of steps must be a list with at least one item"),
+        ([{"choice": []}], "choice in item 1 of steps must be a map"),
+        ([{"choice": {"then": [{"flow": "A"}]}}], "choice in item 1 of steps must have either parameter or result"),
+        (
+            [{"choice": {"parameter": "p", "then": [{"flow": "A"}]}}],
+            "choice in item 1 of steps must say what the parameter equals",
+        ),
+        (
+            [{"choice": {"parameter": "p", "equals": 1, "then": [{"flow": "A"}]}}],
+            "choice on 'p', which is no parameter of the chain",
+        ),
+        (
+            [{"choice": {"result": "B", "then": [{"flow": "A"}]}}],
+            "choice on the result of 'B', which is no step before it",
+        ),
+        (
+            [{"flow": "B"}, {"choice": {"result": "B", "equals": "OK", "then": [{"flow": "A"}]}}],
+            "choice in item 2 of steps: a result equals one of SUCCEEDED, FAILED, NOT_RUN, not 'OK'",
+        ),
+        (
+            [{"flow": "B"}, {"choice": {"result": "B"}}],
+            "then in item 2 of steps must be a list with at least one item",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_item_is_one_sentence(steps, said):
-    assert problem(*steps) == said
+    assert problem(*steps) == f"nightly: {said}"
 
 
 @pytest.mark.parametrize("schedule", ["daily", "0 6 * * ? *", "cron(0 6 * * ?)", "rate(2 hour)", "rate(1 days)"])
