@@ -53,8 +53,8 @@ class Chains:
         self.states = emulator.client("stepfunctions")
         self.machine = Module(run_module, emulator, "state_machine")
         self.rule = Module(run_module, emulator, "event_rule")
-        for service in ("states", "events"):
-            self.role(service, service, [])
+        for name, service in (("states", "states"), ("first", "states"), ("other", "states"), ("events", "events")):
+            self.role(name, service, [])
 
     def role(self, name, service, statements):
         trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
