@@ -21,7 +21,7 @@ MOST_JOBS = 1000
 #: Executions of a flow that are shown.
 EXECUTIONS = 5
 
-#: Seconds of retry and length of a reason that an alarm is shown with.
+#: Characters of the reason that an alarm is shown with.
 LONGEST_REASON = 160
 
 

@@ -84,7 +84,12 @@ class Health:
                 yield Part(f"{label} {name}", "ok" if found else "absent", (found or {}).get("cidr_block", ""))
             for name, identifier in ids.items():
                 yield Part(f"{label} {name}", "ok", f"{identifier}, not the stack's own")
-        for name, found in discovery.READERS["nat_gateway"](self.scope, []).items():
+        gateways = discovery.READERS["nat_gateway"](self.scope, [])
+        # The emulator passes over the filter by tags.
+        ours = {name: found for name, found in gateways.items() if self.scope.owns(found["tags"])}
+        if not ours and not adopted:
+            yield Part("NAT gateway", "absent", "private subnets have no way out without one")
+        for name, found in ours.items():
             yield Part(f"NAT gateway {name}", state(found["status"], ("available",), ("pending",)), found["status"])
 
     def _datastore(self):
@@ -100,7 +105,8 @@ class Health:
         for name, found in self._found("secret", [self.names["secret"]]):
             yield Part(f"secret {name}", "ok" if found else "absent")
         count = len(discovery.READERS["flow_secret"](self.scope, [self.names["flow_secrets"]]))
-        yield Part("secrets of flows", "ok", f"{count} of them")
+        if count:
+            yield Part("secrets of flows", "ok", f"{count} of them")
 
     def _identity(self):
         iam = self.client("iam")

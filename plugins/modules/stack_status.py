@@ -103,7 +103,10 @@ status:
     collected_at: {type: str, sample: "2026-11-24T15:04:05+00:00", description: When it was read.}
     account: {type: str, sample: "123456789012", description: The account.}
     region: {type: str, sample: eu-west-1, description: The region.}
-    health: {type: str, sample: ok, description: "V(ok), V(busy), V(unknown), V(bad), or V(absent): nothing is there."}
+    health:
+      description: V(ok), V(busy), V(unknown), V(bad) (also while an alarm rings), or V(absent) where nothing is there.
+      type: str
+      sample: ok
     components:
       description: The components.
       type: list
@@ -184,6 +187,12 @@ def urls(scope, names, given):
     return shown
 
 
+def overall(components, alarms):
+    """Return the health of the whole: that of its components, and bad while an alarm rings."""
+    whole = health.worst(component["status"] for component in components)
+    return "bad" if any(alarm["state"] == "ALARM" for alarm in alarms) else whole
+
+
 def console(scope, names, region):
     """Return the pages of AWS's console; none where AWS is emulated, as nobody shows them then."""
     if "amazonaws.com" not in scope.client("batch").meta.endpoint_url:
@@ -248,7 +257,7 @@ def main():
             "collected_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "account": account,
             "region": module.region,
-            "health": health.worst(component["status"] for component in components),
+            "health": overall(components, read["alarms"]),
             "components": components,
             "queues": read["queues"],
             "flows": read["flows"],
