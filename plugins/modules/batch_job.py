@@ -190,8 +190,9 @@ def check(params):
 
 def requirements(params):
     """Return Batch's ``resourceRequirements`` of what the person asked for."""
-    asked = {"VCPU": params["vcpus"], "MEMORY": params["memory"], "GPU": params["gpus"]}
-    return [{"type": kind, "value": f"{value:g}"} for kind, value in asked.items() if value is not None]
+    vcpus = None if params["vcpus"] is None else f"{params['vcpus']:g}"
+    asked = {"VCPU": vcpus, "MEMORY": params["memory"], "GPU": params["gpus"]}
+    return [{"type": kind, "value": str(value)} for kind, value in asked.items() if value is not None]
 
 
 def overrides(params):

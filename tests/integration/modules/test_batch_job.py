@@ -87,7 +87,7 @@ def test_a_job_that_can_not_start_says_why(run):
 
 
 def test_waiting_has_a_limit_and_the_job_goes_on(run, account):
-    waiting = run(command=["true"], memory=64000, wait_timeout=1, fails=True)
+    waiting = run(command=["true"], memory=3_000_000, wait_timeout=1, fails=True)
     assert "it is RUNNABLE: MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT" in waiting["msg"]
     assert "playbooks/doctor.yml says why" in waiting["msg"]
     account.end_jobs()
