@@ -92,18 +92,21 @@ class Stack:
         return self.run(*options, playbook="playbooks/destroy.yml", **variables)
 
     def start(self, *options: str, playbook: str = "site.yml", **variables: Any) -> Started:
-        """Start a playbook. Variables go by a file, as a secret on a command line would be one that is shown."""
+        """Start a playbook, with further options and variables."""
+        return Started(self.command(*options, playbook=playbook, **variables), self.environment())
+
+    def command(self, *options: str, playbook: str = "site.yml", **variables: Any) -> list[str]:
+        """The command of a run. Variables go by a file, as a secret on a command line would be one that is shown."""
         self.home.mkdir(exist_ok=True)
         host, port = self.emulator.endpoint.removeprefix("http://").split(":")
         given = {"emulator_host": host, "emulator_port": int(port), **self.variables, **variables}
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=self.home.parent, delete=False) as variables_file:
             json.dump(given, variables_file)
         limit = () if any(option == "--limit" for option in options) else ("--limit", "stack")
-        command = [
+        return [
             sys.executable, "-m", "ansible", "playbook", playbook, "-i", str(self.inventory), *limit,
             "-e", f"@{variables_file.name}", *options,
         ]  # fmt: skip
-        return Started(command, self.environment())
 
     def environment(self) -> dict[str, str]:
         """The environment of a person who has nothing set up but the project's virtual environment."""
