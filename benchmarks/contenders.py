@@ -16,8 +16,19 @@ from benchmarks import work
 
 TERRAFORM_FILES = ROOT / "benchmarks" / "terraform"
 
-#: Which components are run. Terraform's files are the core: components that are AWS resources and nothing else.
-SHAPES = {"core": "stack:!clients:!workloads", "full": "stack"}
+#: Which components are run, and with which variables. Terraform's files are the core: AWS resources and nothing else.
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "core": ("stack:!clients:!workloads", {}),
+    "full": (
+        "stack",
+        {
+            "flows_source": str(ROOT / "tests" / "integration" / "stack" / "flows"),
+            "flows_list": [{"name": "letters", "file": "letters.py", "with": ["retry"]}],
+        },
+    ),
+}
+
+_CONNECTIONS = {"warm": "mlops.metaflow.warm", "local": "ansible.builtin.local"}
 
 
 class NotInstalledError(Exception):
@@ -49,40 +60,35 @@ class Contender(Protocol):
 
 
 class Ansible:
-    """This project."""
+    """This project, with the connection plug-in `warm` or `local`, on the components of `limit`."""
 
-    def __init__(self, connection: str, shape: str = "core", variables: dict[str, Any] | None = None) -> None:
+    def __init__(self, connection: str, limit: str, variables: dict[str, Any]) -> None:
         self.name = connection
-        self._limit = SHAPES[shape]
-        self._variables = {"ansible_connection": _CONNECTIONS[connection], **(variables or {})}
+        self._limit = limit
+        self._variables = {"ansible_connection": _CONNECTIONS[connection], **variables}
 
     def start(self, emulator: Emulator, directory: Path) -> None:
         self._stack = Stack(emulator, directory / "home", variables=self._variables)
 
-    def command(self, piece: str) -> Command:
-        options = ["--limit", self._limit]
+    def command(self, piece: str, limit: str | None = None) -> Command:
+        """Return the command of a piece of work, on other components if `limit` names them."""
+        options = ["--limit", limit or self._limit]
         variables: dict[str, Any] = {}
         if piece in (work.CHECK, work.CHECK_FULL):
             options += ["--check", "--diff"]
         if piece in (work.SECOND_FULL, work.CHECK_FULL):
             variables["full"] = True
         if piece == work.DESTROY:
-            return self.run(*options, playbook="playbooks/destroy.yml", confirm="local")
-        return self.run(*options, **variables)
+            return self._run(*options, playbook="playbooks/destroy.yml", confirm="local")
+        return self._run(*options, **variables)
 
-    def run(self, *options: str, playbook: str = "site.yml", **variables: Any) -> Command:
-        """Return the command of any run on the account."""
-        return Command(
-            self._stack.command(*options, playbook=playbook, **variables), self._stack.environment(), ROOT
-        )
+    def _run(self, *options: str, playbook: str = "site.yml", **variables: Any) -> Command:
+        return Command(self._stack.command(*options, playbook=playbook, **variables), self._stack.environment(), ROOT)
 
     def require_done(self, piece: str, run: Run) -> None:
         expected = {work.REPAIR: {"network"}}.get(piece, set())
         if piece not in (work.APPLY, work.DESTROY) and run.changed != expected:
             raise RuntimeError(f"{self.name}, {piece}: changed {run.changed or 'nothing'}\n{run.output[-4000:]}")
-
-
-_CONNECTIONS = {"warm": "mlops.metaflow.warm", "local": "ansible.builtin.local"}
 
 
 class Terraform:
@@ -131,9 +137,7 @@ class Terraform:
         }.get(piece)
         if not arguments:
             return None
-        return Command(
-            [self._program, *arguments, "-input=false", "-no-color"], self._environment, self._directory
-        )
+        return Command([self._program, *arguments, "-input=false", "-no-color"], self._environment, self._directory)
 
     def require_done(self, piece: str, run: Run) -> None:
         expected = {

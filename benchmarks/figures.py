@@ -42,8 +42,8 @@ class Spread:
         return cls(statistics.median(ordered), ordered[0], ordered[-1])
 
     def text(self, divisor: float = 1) -> str:
-        """`3.91 (3.80–4.20)`."""
-        return f"{_number(self.median / divisor)} ({_number(self.low / divisor)}–{_number(self.high / divisor)})"
+        """`3.91 (3.80-4.20)`."""
+        return f"{_number(self.median / divisor)} ({_number(self.low / divisor)}-{_number(self.high / divisor)})"
 
 
 def _number(value: float) -> str:

@@ -94,6 +94,8 @@ def measure(command: list[str], limit: int) -> dict[str, float]:
         _wait_for_all()
         signal.alarm(0)
     except BaseException:
+        for number in (signal.SIGALRM, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         _kill_all()
         raise
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -119,7 +121,6 @@ def _wait_for_all() -> None:
 
 
 def _kill_all() -> None:
-    signal.alarm(0)
     while below := descendants(os.getpid()):
         for pid in below:
             with suppress(ProcessLookupError):

@@ -20,10 +20,10 @@ resource "aws_security_group" "database" {
   vpc_id      = aws_vpc.this.id
 }
 
+# PostgreSQL from the metadata service. (A description of a rule between groups is lost by moto when the rule is made.)
 resource "aws_vpc_security_group_ingress_rule" "database" {
   security_group_id            = aws_security_group.database.id
   referenced_security_group_id = aws_security_group.database_clients.id
-  description                  = "PostgreSQL from the metadata service"
   ip_protocol                  = "tcp"
   from_port                    = 5432
   to_port                      = 5432
