@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description="Measure this project and Terraform side by side on emulated accounts."
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="repetitions; 0: only --curve and --components (default: 5)"
+        "--rounds", type=int, default=5, help="repetitions; 0: only --components, and --curve once (default: 5)"
     )
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS, help="whom to measure")
     parser.add_argument("--shape", choices=SHAPES, default="core", help="components of this project (default: core)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +44,10 @@ def state_seconds(given: str) -> dict[str, float]:
     Raises:
         ValueError: it is none of them, or names an unknown kind.
     """
-    if given.startswith("1:"):
-        return {kind: seconds / float(given.removeprefix("1:")) for kind, seconds in REALISTIC.items()}
-    try:
+    if scale := re.fullmatch(r"1:([1-9]\d*)", given):
+        return {kind: seconds / int(scale[1]) for kind, seconds in REALISTIC.items()}
+    if re.fullmatch(r"\d+(\.\d+)?", given):
         return dict.fromkeys(KINDS, float(given))
-    except ValueError:
-        pass
     try:
         chosen = tomllib.loads(Path(given).read_text(encoding="utf-8"))
     except OSError as error:
