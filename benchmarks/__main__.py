@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n" + report.scenario_report(measurements, scenario, list(CONTENDERS)))
     for curve in args.curve:
         found = parts.measure_curve(curve, args.curve_sizes, max(args.rounds, 1), say)
-        heading = ["work", curve, "wall s", "cpu s", "calls", "wall grows", ""]
+        heading = ["work", curve, "wall s", "cpu s", "calls", "wall s each more", "wall grows", ""]
         print(f"\n## More {curve}\n\n{report.table(heading, parts.curve_rows(found, curve, args.curve_sizes))}")
         measurements += found
     calls: list[list[str]] = []

@@ -57,7 +57,7 @@ def measure_curve(curve: str, sizes: list[int], rounds: int, say: Callable[[str]
 def curve_rows(measurements: Measurements, curve: str, sizes: list[int]) -> Iterator[list[str]]:
     """Yield a row for each piece of work and size: figures, growth since the size before, verdict.
 
-    n times as many must cost less than n times as much.
+    n times as many must cost less than n times as much. What each further one costs is free of what every run costs.
     """
     for piece in _CURVE_WORK:
         before: tuple[int, Spread] | None = None
@@ -66,11 +66,12 @@ def curve_rows(measurements: Measurements, curve: str, sizes: list[int]) -> Iter
             if None in spreads:
                 continue
             wall, cpu, calls = spreads
-            growth, verdict = "", ""
+            each, growth, verdict = "", "", ""
             if before:
                 times, cost = size / before[0], wall.median / before[1].median
+                each = f"{(wall.median - before[1].median) / (size - before[0]):.3f}"
                 growth, verdict = f"{cost:.2f} for {times:g} times", "met" if cost < times else "not met"
-            yield [piece, str(size), wall.text(), cpu.text(), calls.text(), growth, verdict]
+            yield [piece, str(size), wall.text(), cpu.text(), calls.text(), each, growth, verdict]
             before = size, wall
 
 
