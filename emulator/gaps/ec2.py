@@ -60,6 +60,11 @@ def vpc_endpoint_route_tables() -> None:
         original(self, policy_doc, add_subnets, remove_subnets, add_route_tables, remove_route_tables, *args, **kwargs)
 
 
+@gap("ec2", "vpc-endpoint-id-filter", "Endpoints are found by the filter vpc-endpoint-id.")
+def vpc_endpoint_id_filter() -> None:
+    add(vpcs.VPCEndPoint, "vpc_endpoint_id")(property(lambda endpoint: endpoint.id))
+
+
 @gap("ec2", "vpc-endpoint-deletion", "A deleted endpoint is gone; deleting a missing one is reported as unsuccessful.")
 def vpc_endpoint_deletion() -> None:
     @replace(VPCs, "delete_vpc_endpoints")

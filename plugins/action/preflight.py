@@ -154,11 +154,15 @@ class ActionModule(ActionBase):
     def _failed_checks(self, options, checks, variables):
         templar = self._templar.copy_with_new_env(available_variables=variables)
         problems = []
+        # The expressions stand in a role of this collection; being arguments they are not marked as templates.
         for check in checks:
-            # The condition stands in a role of this collection; being an argument it is not marked as a template.
+            variable = check["variable"]
+            if "problems" in check:
+                found = templar.evaluate_expression(trust_as_template(check["problems"]))
+                problems += [f"{variable} is not allowed: {problem}" for problem in found]
+                continue
             if templar.evaluate_conditional(trust_as_template(check["that"])):
                 continue
-            variable = check["variable"]
             value = HIDDEN if options.get(variable, {}).get("no_log") else templar.template(variables[variable])
             problems.append(f"{variable} '{value}' is not allowed: it must be {check['allowed']}")
         return problems

@@ -35,13 +35,14 @@ options:
         type: str
         required: true
       that:
-        description: A condition as in C(when).
+        description: A condition as in C(when). It is evaluated where the types of all variables are right.
         type: str
-        required: true
       allowed:
-        description: What is allowed, to complete the sentence "it must be …".
+        description: What is allowed, to complete the sentence "it must be …". With O(checks[].that).
         type: str
-        required: true
+      problems:
+        description: In place of O(checks[].that), an expression that gives a list of sentences, one a problem.
+        type: str
   files:
     description: Files and folders on this machine that it writes or deploys, for M(mlops.metaflow.stack_record).
     type: list

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from emulated_aws import Emulator
 from warm_plays import ROOT, WARM, Plays
 
 TABLE = yaml.safe_load(Path(__file__).with_name("warm_modules.yml").read_text())
@@ -45,7 +46,8 @@ VARYING_TEXT = [
     (r"(Signature|Expires)=[^&]+", "SIGNATURE"),
     (r"ecs-svc/\d+|db-[0-9A-F]{26}", "ID"),  # those that moto does not make from its seed
     (r"/[^\s\"]*?/ansible_[\w.]+_payload_\w+/ansible_[\w.]+_payload\.zip|/[^\s\"]*?/warm-\w+/\d+\.zip", "PAYLOAD"),
-    (r"/[^\s\"]*?/ansible-tmp-[\d.-]+", "TEMPORARY"),
+    (r"/[^\s\"]*?/ansible-tmp-[\d.-]+|/[^\s\"]*?/ansible-local-\w+/\w+", "TEMPORARY"),
+    (r"http://127\.0\.0\.1:\d{5}\b", "ACCOUNT"),
 ]
 
 
@@ -74,24 +76,27 @@ def seed_ids(endpoint: str) -> None:
 
 
 @pytest.fixture
-def results(tmp_path, emulator):
-    """Return ``results(connection)``: those of the table on an account that starts empty, with the same random ids."""
+def results(tmp_path):
+    """Return ``results(connection)``: those of the table on a new account of its own, with the same random ids."""
     plays = Plays(tmp_path)
-    aws = {
-        "AWS_ENDPOINT_URL": emulator.endpoint,
-        "AWS_ACCESS_KEY_ID": "AKIDEMULATED",
-        "AWS_SECRET_ACCESS_KEY": "emulated-secret-key",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }
     home = tmp_path / "home"
 
     def run(connection):
-        emulator.reset()
+        emulator = Emulator(tmp_path / f"account-of-{connection}")
         seed_ids(emulator.endpoint)
+        aws = {
+            "AWS_ENDPOINT_URL": emulator.endpoint,
+            "AWS_ACCESS_KEY_ID": "AKIDEMULATED",
+            "AWS_SECRET_ACCESS_KEY": "emulated-secret-key",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
         home.mkdir()
-        done = plays.run(TABLE, ansible_connection=connection, environment=aws, home=str(home))
+        try:
+            done = plays.run(TABLE, ansible_connection=connection, environment=aws, home=str(home))
+        finally:
+            emulator.stop()
         home.rename(tmp_path / f"home-of-{connection}")
         assert done.results, done.stdout + done.stderr
         return done

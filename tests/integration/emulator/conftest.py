@@ -66,6 +66,17 @@ class Network:
             for i, zone in enumerate("ab")
         ]
         self.group = ec2.create_security_group(GroupName=name, Description=name, VpcId=self.vpc)["GroupId"]
+        self._ec2 = ec2
+
+    def open_to_the_internet(self) -> None:
+        """Give the subnets a way out, without which the ECS agent of Batch's instances reaches nothing."""
+        gateway = self._ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        self._ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc)
+        mine = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        (table,) = self._ec2.describe_route_tables(Filters=mine)["RouteTables"]
+        self._ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+        for subnet in self.subnets:
+            self._ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
 
 
 @pytest.fixture

@@ -63,6 +63,16 @@ def test_a_gateway_endpoint_keeps_the_routes_of_its_route_tables(ec2: Any, netwo
     assert [gateway_routes(ec2, t) for t in tables] == [[], []]
 
 
+@pytest.mark.gap("ec2/vpc-endpoint-id-filter")
+def test_an_endpoint_is_found_by_its_id(ec2: Any, network: Any) -> None:
+    for service in ("s3", "dynamodb"):
+        ec2.create_vpc_endpoint(VpcId=network.vpc, ServiceName=f"com.amazonaws.us-east-1.{service}")
+    mine = [{"Name": "vpc-id", "Values": [network.vpc]}]
+    wanted = ec2.describe_vpc_endpoints(Filters=mine)["VpcEndpoints"][1]["VpcEndpointId"]
+    by_id = [*mine, {"Name": "vpc-endpoint-id", "Values": [wanted]}]
+    assert [one["VpcEndpointId"] for one in ec2.describe_vpc_endpoints(Filters=by_id)["VpcEndpoints"]] == [wanted]
+
+
 @pytest.mark.gap("ec2/vpc-endpoint-deletion")
 def test_a_deleted_endpoint_is_gone_and_a_missing_one_is_reported(ec2: Any, network: Any, refused: Refused) -> None:
     endpoint = ec2.create_vpc_endpoint(VpcId=network.vpc, ServiceName="com.amazonaws.us-east-1.s3")["VpcEndpoint"]

@@ -74,6 +74,7 @@ def test_an_execution_keeps_the_definition_that_it_began_with(states: Any, name:
 @pytest.fixture
 def queue(emulator: Emulator, name: str, network: Any) -> str:
     """A Batch queue with a job definition, both of the test's name."""
+    network.open_to_the_internet()
     batch = emulator.client("batch")
     environment = batch.create_compute_environment(
         computeEnvironmentName=name,

@@ -5,28 +5,29 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
+ROOT = Path(__file__).parents[3]
 MODULE = "mlops.metaflow.stack_record"
 BUCKET, KEY = "metaflow-test-data", "mlops.metaflow/record.json"
 WAVES = [["registry"], ["step_functions"]]
 REPOSITORY = "metaflow-test/flows"
 
 
-NAMES = {
+GIVEN = {
     "name": "metaflow", "environment": "test", "prefix": "metaflow-test", "partition": "aws",
     "account_id": "123456789012", "repository_name": REPOSITORY, "bucket_name": BUCKET,
 }  # fmt: skip
-OTHERS = (
-    "bucket_key_alias", "secrets_key_alias", "database_key_alias", "database_secret_name", "flow_secret_prefix",
-    "metadata_execution_role_name", "batch_instance_role_name", "batch_job_role_name", "batch_execution_role_name",
-    "step_functions_role_name", "events_role_name", "author_policy_name", "database_identifier", "load_balancer_name",
-    "metadata_target_group_name", "migration_target_group_name", "rest_api_name", "vpc_link_name", "usage_plan_name",
-    "api_key_name", "batch_queue_name", "step_functions_table_name", "step_functions_log_group_name",
-    "metadata_service_name", "cluster_name", "metadata_log_group_name", "state_machine_prefix",
-)  # fmt: skip
-ALL_NAMES = NAMES | {name: ("alias/" if name.endswith("alias") else "") + f"metaflow-{name[:20]}" for name in OTHERS}
+#: What the role `stack` calls things, as in its defaults where these are made of the prefix alone.
+DEFAULTS = {
+    name.removeprefix("stack_"): value.replace("{{ stack_prefix }}", "metaflow-test")
+    for name, value in yaml.safe_load((ROOT / "roles/stack/defaults/main.yml").read_text()).items()
+    if isinstance(value, str)
+}
+ALL_NAMES = DEFAULTS | GIVEN
 INPUTS = {"registry": "a digest", "step_functions": "another"}
 
 

@@ -95,19 +95,29 @@ VALUES: dict[str, tuple[Any, str]] = {
     "client_config_extra": ({"SERVICE_URL": "x"}, "it must be a map of Metaflow's keys with their prefix METAFLOW_"),
     "flows_list": (
         [{"name": "a b", "file": "a.py"}, {"name": "c", "file": "c.py", "schedule": "0 6 * * *"}],
-        "this is mended: a b: the name has at most 64 letters, digits, dots, underscores and hyphens; c: schedule '0 6",
+        "flows_list is not allowed: a b: the name has at most 64 letters, digits, dots, underscores and hyphens",
     ),
     "flows_source": ("/nowhere", "flows_source '/nowhere' is not allowed: it must be a folder that exists"),
     "flows_source_folder": ("../x", "flows_source_folder '../x' is not allowed: it must be a folder inside the source"),
     "flows_owner": ("root", "flows_owner 'root' is not allowed: it must be letters"),
-    "flows_reserved_memory_percent": (50, "flows_reserved_memory_percent '50' is not allowed: it must be 0 to 50"),
+    "flows_reserved_memory_percent": (
+        50,
+        "flows_reserved_memory_percent '50.0' is not allowed: it must be at least 0 and less than 50 percent",
+    ),
     "flows_forks": (0, "flows_forks '0' is not allowed: it must be 1 or more"),
+    "chains_list": ([{"name": "a b", "steps": []}], "chains_list is not allowed: a b: the name has at most 32 lower"),
+    "chains_triggers": (
+        [{"name": "again", "after": "A", "start": "A"}],
+        "chains_triggers is not allowed: again: A would start itself for ever",
+    ),
 }
 
 #: Further conditions on the same variables: what the messages of the table above say besides.
 BESIDES = [
     "it must be a list where EC2 and SPOT environments name instance_types",
     "it must be a list with maxv_cpus of at least 1 each",
+    "flows_list is not allowed: c: schedule '0 6 * * *' must have six fields",
+    "chains_list is not allowed: a b: steps is missing or empty",
     "it must be a list whose compute_environments are among a b, f",
 ]
 
@@ -130,6 +140,8 @@ TYPES: dict[str, tuple[Any, str]] = {
     "metadata_service_cpu": (300, "value of metadata_service_cpu must be one of: 256, 512, 1024"),
     "client_config_verify_flow": ("perhaps", "argument 'client_config_verify_flow' is of type str"),
     "flows_list": ([{"file": "a.py"}], "missing required arguments: name found in flows_list"),
+    "chains_list": ("nightly", "chains_list is of type str"),
+    "chains_triggers": ([{"name": "x"}], "missing required arguments: after, start found in chains_triggers"),
 }
 
 TABLES = {"stack": STACK, "values": VALUES, "types": TYPES}

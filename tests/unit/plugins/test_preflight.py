@@ -62,7 +62,10 @@ def test_sound_variables_pass(check):
     size = {"variable": "shop_size", "that": "shop_size < 5", "allowed": "less than 5"}
     result = check(size, **SOUND)
     assert not result.get("failed")
-    assert result["ansible_facts"] == {"stack_preflight_passed": True}
+    facts = result["ansible_facts"]
+    assert facts["stack_preflight_passed"] and facts["stack_files"] == []
+    # The digest by which a later run sees that a value has changed.
+    assert facts["stack_inputs_shop"] != check(size, **SOUND | {"shop_size": 4})["ansible_facts"]["stack_inputs_shop"]
 
 
 def test_all_problems_are_told_at_once(check):
