@@ -30,11 +30,12 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         components = arguments.get("components", [])
-        facts = {name: task_vars["hostvars"][name].get("ansible_facts", {}) for name in components}
+        hosts = task_vars["hostvars"]
+        facts = {name: hosts[name].get("ansible_facts", {}) for name in {*components, *task_vars["groups"]["all"]}}
         arguments |= {
             "names": self._names(task_vars),
-            "inputs": inputs_digests(facts),
-            "files": {name: known["stack_files"] for name, known in facts.items() if known.get("stack_files")},
+            "inputs": inputs_digests(facts, components),
+            "files": {name: known["stack_files"] for name, known in facts.items() if "stack_files" in known},
         }
         return self._execute_module("mlops.metaflow.stack_record", module_args=arguments, task_vars=task_vars)
 
@@ -45,14 +46,15 @@ class ActionModule(ActionBase):
         return {name.removeprefix("stack_"): value for name, value in texts.items() if isinstance(value, str)}
 
 
-def inputs_digests(facts):
-    """Return the digest of the inputs of each component whose variables the run has checked.
+def inputs_digests(facts, components):
+    """Return the digest of the inputs of each of the components whose variables the run has checked.
 
-    :param dict facts: component -> its facts. Those of the stack itself were kept by the first component of the run.
+    :param dict facts: host -> its facts. Those of the stack itself were kept by the first host of the run.
     """
     stack = [known["stack_inputs_stack"] for known in facts.values() if "stack_inputs_stack" in known]
     digests = {}
-    for component, known in facts.items():
+    for component in components:
+        known = facts[component]
         if stack and f"stack_inputs_{component}" in known:
             parts = [*stack, known[f"stack_inputs_{component}"], code_digest(component)]
             digests[component] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()

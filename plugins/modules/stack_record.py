@@ -184,12 +184,16 @@ def read_file_tree(path):
     return document
 
 
-def read_live(names, files, client):
-    """Return ``(documents, unreadable)`` of all components that have reads."""
+def read_live(names, files, record, client):
+    """Return ``(documents, unreadable)`` of all components that have reads.
+
+    The run tells the files of the components that it has selected; those of others are the recorded ones.
+    """
     reads = {component: calls(names) for component, calls in live_reads.READS.items()}
     documents, unreadable = live.read_documents(reads, client)
-    for component, paths in files.items():
-        if component in documents:
+    recorded = {name: list(kept["document"].get("files", {})) for name, kept in record["components"].items()}
+    for component, paths in (recorded | files).items():
+        if component in documents and paths:
             documents[component]["files"] = read_files(paths)
     return documents, unreadable
 
@@ -289,10 +293,10 @@ class Store:
 
 def compared(module, client, store):
     params = module.params
-    documents, unreadable = read_live(params["names"], params["files"], client)
+    record = store.read()
+    documents, unreadable = read_live(params["names"], params["files"], record, client)
     for component, why in unreadable.items():
         module.warn(f"What {component} has in the account can't be read in advance, so it runs: {why}")
-    record = store.read()
     unchanged, waiting, reasons = compare(record, params["inputs"], documents, params["waves"])
     found = [
         {"component": component, **difference}
@@ -313,8 +317,8 @@ def compared(module, client, store):
 
 def written(module, client, store):
     params = module.params
-    documents, unreadable = read_live(params["names"], params["files"], client)
     record = store.read()
+    documents, unreadable = read_live(params["names"], params["files"], record, client)
     entries = {
         component: entry(component, given, documents, params["waves"])
         for component, given in params["inputs"].items()

@@ -140,7 +140,7 @@ TYPES: dict[str, tuple[Any, str]] = {
     "metadata_service_cpu": (300, "value of metadata_service_cpu must be one of: 256, 512, 1024"),
     "client_config_verify_flow": ("perhaps", "argument 'client_config_verify_flow' is of type str"),
     "flows_list": ([{"file": "a.py"}], "missing required arguments: name found in flows_list"),
-    "chains_list": ("nightly", "chains_list is of type str"),
+    "chains_list": ("nightly", "Elements value for option 'chains_list' is of type"),
     "chains_triggers": ([{"name": "x"}], "missing required arguments: after, start found in chains_triggers"),
 }
 
