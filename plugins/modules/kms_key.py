@@ -13,7 +13,7 @@ version_added: 0.1.0
 short_description: Manage symmetric keys of KMS
 description:
   - Creates and changes a key of KMS for encryption, known by its alias, and schedules it for deletion.
-  - A key that has O(tags) and no alias is what a killed run has left. It gets the alias, or is scheduled for deletion too.
+  - A key that has O(tags) and no alias was left by a killed run. It gets the alias, or is scheduled for deletion too.
   - A key that is disabled or scheduled for deletion is taken back into use.
 author:
   - The metaflow-ansible authors
