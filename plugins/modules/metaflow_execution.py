@@ -14,7 +14,9 @@ version_added: 0.1.0
 short_description: Start an execution of a deployed flow, or look at one
 description:
   - Starts the state machine of a deployed flow with values of its parameters, as C(step-functions trigger) does.
+  - Or starts another state machine, a chain of flows, with the parameters as its input.
   - Or says how an execution stands. Of one that failed it says which jobs failed and why, with the end of their logs.
+    Of a chain these are the jobs of the flows that it started.
 author:
   - The metaflow-ansible authors
 options:
@@ -27,8 +29,11 @@ options:
   tags:
     description: The tags of the stack's flows, as for M(mlops.metaflow.metaflow_flow). Needed with O(flow).
     type: dict
+  state_machine_arn:
+    description: Start this state machine.
+    type: str
   parameters:
-    description: Values of the flow's parameters; the others have their defaults.
+    description: Values of the parameters of the flow or the chain; the others have their defaults.
     type: dict
     default: {}
   execution_arn:
@@ -65,7 +70,7 @@ attributes:
     description: An execution is nothing that differs.
     support: none
   idempotent:
-    description: Every call with O(flow) starts an execution.
+    description: Every call with O(flow) or O(state_machine_arn) starts an execution.
     support: none
 seealso:
   - module: mlops.metaflow.metaflow_flow
@@ -79,6 +84,10 @@ EXAMPLES = r"""
     tags: {mlops.metaflow/stack: metaflow, mlops.metaflow/environment: prod, mlops.metaflow/component: flows}
     parameters: {limit: 10}
   register: started
+
+- name: Start a chain
+  mlops.metaflow.metaflow_execution:
+    state_machine_arn: arn:aws:states:eu-west-1:123456789012:stateMachine:metaflow-prod-chain-nightly
 
 - name: Await its end
   mlops.metaflow.metaflow_execution:
@@ -97,7 +106,10 @@ execution:
       type: str
       sample: arn:aws:states:eu-west-1:123456789012:execution:metaflow-prod_DownloadFlow:0b1f3c1e
     status: {type: str, sample: FAILED, description: "RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED."}
-    pathspec: {type: str, sample: DownloadFlow/sfn-0b1f3c1e, description: The run in Metaflow's client API.}
+    pathspec:
+      description: The run in Metaflow's client API; of a chain, the names of its state machine and of the execution.
+      type: str
+      sample: DownloadFlow/sfn-0b1f3c1e
     url: {type: str, sample: "https://…", description: "Its page in Metaflow's UI, or in AWS's console."}
     error: {type: str, sample: States.TaskFailed, description: The execution's error; empty if there is none.}
     started: {type: str, sample: "2026-11-24T15:04:05+00:00", description: When it started.}
@@ -107,7 +119,7 @@ execution:
       type: list
       elements: dict
       contains:
-        step: {type: str, sample: train, description: The state.}
+        step: {type: str, sample: train, description: "The state; in a chain with that of the flow, TrainFlow/train."}
         job_id: {type: str, sample: 3f2a…, description: The Batch job.}
         reason: {type: str, sample: "Task failed, exit status 1", description: "Batch's reason, with the exit status."}
         log: {type: list, elements: str, sample: ["ValueError: no data"], description: The end of the job's log.}
@@ -151,7 +163,7 @@ class Execution:
         self.params = module.params
         self.states = module.client("stepfunctions")
 
-    def start(self, flow):
+    def start_flow(self, flow):
         """Start a deployed flow; return the execution's ARN."""
         machines = Account(client_factory(self.module)).machines(self.params["prefix"] + "_").values()
         ours = {machine.tags[TAG_FLOW]: machine for machine in machines if is_marked(machine.tags, self.params["tags"])}
@@ -165,12 +177,14 @@ class Execution:
         if unknown:
             has = machine.tags[TAG_PARAMETERS] or "none"
             self.module.fail_json(msg=f"The flow '{flow}' has no parameter {', '.join(unknown)}; it has: {has}.")
+        return self.start(machine.arn, execution_input(self.params["parameters"]))
+
+    def start(self, machine_arn, given):
+        """Start a state machine with an input; return the execution's ARN."""
         if self.module.check_mode:
             self.module.exit_json(changed=True, execution={})
         # A name of our own makes the call repeatable: asked twice, AWS starts it once.
-        answer = self.states.start_execution(
-            stateMachineArn=machine.arn, name=str(uuid.uuid4()), input=execution_input(self.params["parameters"])
-        )
+        answer = self.states.start_execution(stateMachineArn=machine_arn, name=str(uuid.uuid4()), input=given)
         return answer["executionArn"]
 
     def wait(self, arn):
@@ -192,12 +206,13 @@ class Execution:
         live = self.states.describe_execution(executionArn=arn)
         machine = self.states.describe_state_machine(stateMachineArn=live["stateMachineArn"])
         flow = flow_name(json.loads(machine["definition"]))
+        name = live["stateMachineArn"].rpartition(":")[2]
         run = f"sfn-{live['name']}"
         failed = live["status"] not in ("RUNNING", "SUCCEEDED")
         return {
             "execution_arn": arn,
             "status": live["status"],
-            "pathspec": f"{flow}/{run}" if flow else run,
+            "pathspec": f"{flow}/{run}" if flow else f"{name}/{live['name']}",
             "url": self.url(flow, run, arn),
             "error": live.get("error", ""),
             "started": live["startDate"].isoformat(),
@@ -217,10 +232,13 @@ class Execution:
     def failures(self, arn):
         """Return the jobs that made an execution fail, with the end of their logs."""
         pages = self.states.get_paginator("get_execution_history").paginate(executionArn=arn)
-        return [
-            {"step": job.step, "job_id": job.job_id, "reason": job.reason, "log": self.log(job.log_stream)}
-            for job in failed_jobs([event for page in pages for event in page["events"]])
-        ]
+        found = []
+        for job in failed_jobs([event for page in pages for event in page["events"]]):
+            inner = self.failures(job.execution_arn) if job.execution_arn else []
+            found += [{**failure, "step": f"{job.step}/{failure['step']}"} for failure in inner] or [
+                {"step": job.step, "job_id": job.job_id, "reason": job.reason, "log": self.log(job.log_stream)}
+            ]
+        return found
 
     def log(self, stream):
         """Return the end of a job's log; nothing where the job didn't come to write one."""
@@ -240,6 +258,7 @@ def main():
             "flow": {},
             "prefix": {},
             "tags": {"type": "dict"},
+            "state_machine_arn": {},
             "parameters": {"type": "dict", "default": {}},
             "execution_arn": {},
             "wait": {"type": "bool", "default": False},
@@ -248,22 +267,25 @@ def main():
             "home": {"type": "path", "default": "~/.metaflowconfig"},
             "log_lines": {"type": "int", "default": 40},
         },
-        mutually_exclusive=[("flow", "execution_arn")],
-        required_one_of=[("flow", "execution_arn")],
+        mutually_exclusive=[("flow", "state_machine_arn", "execution_arn")],
+        required_one_of=[("flow", "state_machine_arn", "execution_arn")],
         required_by={"flow": ("prefix", "tags")},
         supports_check_mode=True,
     )
-    flow = module.params["flow"]
+    arn, starts = module.params["execution_arn"], not module.params["execution_arn"]
     try:
         execution = Execution(module)
-        arn = execution.start(flow) if flow else module.params["execution_arn"]
+        if module.params["flow"]:
+            arn = execution.start_flow(module.params["flow"])
+        elif starts:
+            arn = execution.start(module.params["state_machine_arn"], json.dumps(module.params["parameters"]))
         if module.params["wait"]:
             execution.wait(arn)
-        module.exit_json(changed=bool(flow), execution=execution.describe(arn))
+        module.exit_json(changed=starts, execution=execution.describe(arn))
     except metaflow_config.ConfigError as error:
         module.fail_json(msg=str(error))
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        module.fail_json_aws(error, msg=f"Failed to {'start' if flow else 'read'} the execution")
+        module.fail_json_aws(error, msg=f"Failed to {'start' if starts else 'read'} the execution")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,14 @@ FLOWS = {
 #: A chain of that flow, with all that the component makes.
 CHAINS = {
     "chains_list": [
-        {"name": "nightly", "schedule": "cron(0 6 * * ? 2099)", "steps": [{"flow": "LettersFlow", "timeout": 600}]},
+        {
+            "name": "nightly",
+            "schedule": "cron(0 6 * * ? 2099)",
+            "parameters": {"fail": "false"},
+            "steps": [{"flow": "HelloFlow", "timeout": 600, "parameters": {"fail": {"parameter": "fail"}}}],
+        },
     ],
-    "chains_triggers": [{"name": "once-more", "after": "LettersFlow", "start": "OtherFlow"}],
+    "chains_triggers": [{"name": "once-more", "after": "OtherFlow", "start": "HelloFlow"}],
     "chains_notice_topic_arn": "arn:aws:sns:us-east-1:123456789012:failures",
 }
 

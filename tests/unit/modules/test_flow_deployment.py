@@ -265,6 +265,8 @@ BATCH = json.dumps({
         ([entered(1, "a"), failed(2, 1, '{"JobId": "j-2", "Container": {"Reason": "OutOfMemoryError"}}')],
          [FailedJob("a", "j-2", "OutOfMemoryError", "")]),
         ([failed(2, 1, "3")], [FailedJob("", "", "3", "")]),
+        ([entered(1, "TrainFlow"), failed(2, 1, '{"ExecutionArn": "arn:x", "Status": "ABORTED"}')],
+         [FailedJob("TrainFlow", "", "its execution ended as ABORTED", "", "arn:x")]),
     ],
 )  # fmt: skip
 def test_failed_jobs(events, expected):
