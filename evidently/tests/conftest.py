@@ -1,0 +1,290 @@
+"""A private PostgreSQL, an S3 of moto's, and the service on both: in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+from model_service import database
+from model_service.api import create_app
+from model_service.foods import make_foods
+from model_service.settings import DatabaseSettings, Settings, StoreSettings
+from model_service.store import Store
+from model_service.training import train
+from moto.server import ThreadedMotoServer
+
+ROOT = Path(__file__).resolve().parents[1]
+API_TOKEN = "reader-3f1c"
+ADMIN_TOKEN = "admin-9b7e"
+PASSWORD = "only for tests: 'quoted' = hard"
+MODELS = ("xgboost_model", "linear_regression_model")
+TABLES = {"xgboost_model": "xgboost_prediction", "linear_regression_model": "linear_regression_prediction"}
+
+
+def postgres_program(name: str) -> str | None:
+    """Return a server's program; Debian keeps them out of PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or (str(found[-1]) if found else None)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """Start PostgreSQL on a free port; yield libpq's variables for it."""
+    programs = [postgres_program(name) for name in ("initdb", "pg_ctl")]
+    if None in programs:
+        pytest.skip("PostgreSQL IS MISSING: install Debian's package postgresql to run these tests")
+    initdb, pg_ctl = programs
+    # PostgreSQL refuses to run as root.
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    as_account = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    home = Path(tempfile.mkdtemp(prefix="model-service-postgres-"))
+    os.chown(home, account.pw_uid, account.pw_gid)
+    data, password_file = home / "data", home / "password"
+    password_file.write_text(PASSWORD + "\n")
+    os.chown(password_file, account.pw_uid, account.pw_gid)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL, timeout=120, **as_account)
+
+    run(initdb, "-D", str(data), "-A", "scram-sha-256", "-U", "model_service", "--pwfile", str(password_file), "-N")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={home} -c fsync=off"
+    try:
+        run(pg_ctl, "-D", str(data), "-l", str(home / "log"), "-o", options, "-w", "start")
+        yield {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "model_service", "PASSWORD_FILE": str(password_file)}
+    finally:
+        subprocess.run(
+            [pg_ctl, "-D", data, "-m", "immediate", "stop"], cwd=home, stdout=subprocess.DEVNULL, **as_account
+        )
+        shutil.rmtree(home)
+
+
+def connect(cluster: dict[str, str], name: str) -> psycopg.Connection:
+    return psycopg.connect(
+        host=cluster["PGHOST"],
+        port=cluster["PGPORT"],
+        user=cluster["PGUSER"],
+        password=PASSWORD,
+        dbname=name,
+        autocommit=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def empty_database(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database without a schema, which this process's environment names."""
+    name = f"monitoring_{os.urandom(6).hex()}"
+    with connect(cluster, "postgres") as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    for variable in ("PGHOST", "PGPORT", "PGUSER"):
+        monkeypatch.setenv(variable, cluster[variable])
+    monkeypatch.setenv("PGDATABASE", name)
+    monkeypatch.setenv("DATABASE_PASSWORD_FILE", cluster["PASSWORD_FILE"])
+    return name
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket, which this process's environment names."""
+    name = f"models-{os.urandom(6).hex()}"
+    for variable, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MODELS_BUCKET": name,
+    }.items():
+        monkeypatch.setenv(variable, value)
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def environment(empty_database: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """All that the service needs, with the schema in place; as a map, and in this process's environment."""
+    (tmp_path / "api-token").write_text(API_TOKEN + "\n")
+    (tmp_path / "admin-token").write_text(ADMIN_TOKEN + "\n")
+    monkeypatch.setenv("API_TOKEN_FILE", str(tmp_path / "api-token"))
+    monkeypatch.setenv("ADMIN_TOKEN_FILE", str(tmp_path / "admin-token"))
+    monkeypatch.setenv("MODELS_CACHE", str(tmp_path / "cache"))
+    engine = database.make_engine(DatabaseSettings.from_environment(os.environ))
+    database.migrate(engine)
+    engine.dispose()
+    return dict(os.environ)
+
+
+@pytest.fixture
+def rows(cluster: dict[str, str], empty_database: str) -> Callable[[str], list[tuple]]:
+    """Run a query on the test's database, past the service."""
+
+    def query(statement: str) -> list[tuple]:
+        with connect(cluster, empty_database) as connection:
+            return connection.execute(statement).fetchall()
+
+    return query
+
+
+@pytest.fixture(scope="session")
+def trained(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of versions 1 and 2 of both models, by their key below the prefix."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="trained")
+        store = Store(StoreSettings("trained", "models", tmp_path_factory.mktemp("cache"), 1 << 30))
+        for version in ("1", "2"):
+            assert [train(store, name, version, seed=int(version)) for name in MODELS] == [True, True]
+        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="trained")["Contents"]]
+        return {key: s3.get_object(Bucket="trained", Key=key)["Body"].read() for key in keys}
+
+
+@pytest.fixture
+def published(environment: dict[str, str], bucket: str, trained: dict[str, bytes]) -> dict[str, str]:
+    """The environment, with both versions of both models in the bucket."""
+    for key, content in trained.items():
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+    return environment
+
+
+class Api:
+    """The service in this process, as its clients see it."""
+
+    def __init__(self, client: TestClient):
+        self.client = client
+
+    def call(self, method: str, path: str, token: str = API_TOKEN, **options):
+        return self.client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **options)
+
+    def get(self, path: str, **options):
+        return self.call("GET", path, **options)
+
+    def predict(self, foods, model: str = "xgboost_model"):
+        return self.call("POST", f"/predict/{model}", json={"features": foods})
+
+    def deploy(self, version: str, model: str = "xgboost_model", **body):
+        return self.call("PUT", f"/models/{model}/versions/{version}", ADMIN_TOKEN, json=body)
+
+    def switch(self, version: str, model: str = "xgboost_model"):
+        return self.call("PUT", f"/models/{model}/active", ADMIN_TOKEN, json={"version": version})
+
+    def roll_back(self, model: str = "xgboost_model", **body):
+        return self.call("POST", f"/models/{model}/rollback", ADMIN_TOKEN, json=body)
+
+
+@pytest.fixture
+def api(published: dict[str, str]) -> Iterator[Api]:
+    """The service with nothing deployed."""
+    with TestClient(create_app(Settings.from_environment(published)), raise_server_exceptions=False) as client:
+        yield Api(client)
+
+
+@pytest.fixture
+def serving(api: Api) -> Api:
+    """The service with version 1 of both models active."""
+    for model in MODELS:
+        assert api.deploy("1", model).status_code == 200
+        assert api.switch("1", model).status_code == 200
+    return api
+
+
+def foods(count: int, seed: int = 99, **changes) -> list[dict]:
+    """Return rows as a client sends them."""
+    frame = make_foods(count, seed).assign(**changes)
+    return json.loads(frame.to_json(orient="records"))
+
+
+class Process:
+    """A command of the service's, running."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str):
+        command = [sys.executable, "-m", "model_service", *arguments]
+        self.popen = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.popen.stdout:
+            with self._news:
+                self.lines.append(line)
+                self._news.notify_all()
+
+    def await_line(self, part: str, times: int = 1) -> None:
+        """Wait until the process has said something a number of times."""
+        with self._news:
+            said = self._news.wait_for(lambda: sum(part in line for line in self.lines) >= times, timeout=90)
+        assert said, "".join(self.lines)
+
+    def kill(self) -> None:
+        """End it and its children as a power cut would."""
+        os.killpg(self.popen.pid, 9)
+        self.popen.wait()
+        self._reader.join(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Start commands, and end those that still run."""
+    started: list[Process] = []
+
+    def begin(environment: dict[str, str], *arguments: str) -> Process:
+        started.append(Process(environment, *arguments))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.popen.poll() is None:
+            process.kill()
+
+
+@pytest.fixture
+def start_service(start) -> Callable[..., Process]:
+    """Start the service on a port, with two workers, and wait until both answer."""
+
+    def begin(environment: dict[str, str], port: int, workers: int = 2) -> Process:
+        process = start({**environment, "PORT": str(port), "WORKERS": str(workers)}, "serve")
+        process.await_line("Application startup complete", workers)
+        return process
+
+    return begin
