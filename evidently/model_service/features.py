@@ -24,7 +24,7 @@ Food = create_model(
 
 
 def rows_of(frame: Any) -> list:
-    """Return the rows of a dataframe: of a list of rows, an object of columns, a split one, or one of them as a text."""
+    """Return the rows of a dataframe: of a list of rows, an object of columns, a split one, or a text of these."""
     if isinstance(frame, str):
         try:
             frame = json.loads(frame)

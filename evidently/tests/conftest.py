@@ -12,25 +12,28 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from moto.server import ThreadedMotoServer
+
 from model_service import database
 from model_service.api import create_app
 from model_service.foods import make_foods
 from model_service.settings import DatabaseSettings, Settings, StoreSettings
 from model_service.store import Store
 from model_service.training import train
-from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).resolve().parents[1]
 API_TOKEN = "reader-3f1c"
 ADMIN_TOKEN = "admin-9b7e"
 PASSWORD = "only for tests: 'quoted' = hard"
 MODELS = ("xgboost_model", "linear_regression_model")
+AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 TABLES = {"xgboost_model": "xgboost_prediction", "linear_regression_model": "linear_regression_prediction"}
 
 
@@ -74,15 +77,16 @@ def cluster() -> Iterator[dict[str, str]]:
         shutil.rmtree(home)
 
 
-def connect(cluster: dict[str, str], name: str) -> psycopg.Connection:
-    return psycopg.connect(
-        host=cluster["PGHOST"],
-        port=cluster["PGPORT"],
-        user=cluster["PGUSER"],
-        password=PASSWORD,
-        dbname=name,
-        autocommit=True,
-    )
+def connect(environment: dict[str, str], name: str) -> psycopg.Connection:
+    host, port, user = (environment[variable] for variable in ("PGHOST", "PGPORT", "PGUSER"))
+    return psycopg.connect(host=host, port=port, user=user, password=PASSWORD, dbname=name, autocommit=True)
+
+
+def sql(environment: dict[str, str], statement: str) -> list[tuple]:
+    """Run a statement on a test's database; return its rows, if it has any."""
+    with connect(environment, environment["PGDATABASE"]) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture(scope="session")
@@ -93,93 +97,29 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def empty_database(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database without a schema, which this process's environment names."""
-    name = f"monitoring_{os.urandom(6).hex()}"
-    with connect(cluster, "postgres") as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    for variable in ("PGHOST", "PGPORT", "PGUSER"):
-        monkeypatch.setenv(variable, cluster[variable])
-    monkeypatch.setenv("PGDATABASE", name)
-    monkeypatch.setenv("DATABASE_PASSWORD_FILE", cluster["PASSWORD_FILE"])
-    return name
-
-
-@pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A bucket, which this process's environment names."""
-    name = f"models-{os.urandom(6).hex()}"
-    for variable, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "MODELS_BUCKET": name,
-    }.items():
-        monkeypatch.setenv(variable, value)
-    boto3.client("s3").create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def environment(empty_database: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """All that the service needs, with the schema in place; as a map, and in this process's environment."""
-    (tmp_path / "api-token").write_text(API_TOKEN + "\n")
-    (tmp_path / "admin-token").write_text(ADMIN_TOKEN + "\n")
-    monkeypatch.setenv("API_TOKEN_FILE", str(tmp_path / "api-token"))
-    monkeypatch.setenv("ADMIN_TOKEN_FILE", str(tmp_path / "admin-token"))
-    monkeypatch.setenv("MODELS_CACHE", str(tmp_path / "cache"))
-    engine = database.make_engine(DatabaseSettings.from_environment(os.environ))
-    database.migrate(engine)
-    engine.dispose()
-    return dict(os.environ)
-
-
-@pytest.fixture
-def rows(cluster: dict[str, str], empty_database: str) -> Callable[[str], list[tuple]]:
-    """Run a query on the test's database, past the service."""
-
-    def query(statement: str) -> list[tuple]:
-        with connect(cluster, empty_database) as connection:
-            return connection.execute(statement).fetchall()
-
-    return query
-
-
-@pytest.fixture(scope="session")
-def trained(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of versions 1 and 2 of both models, by their key below the prefix."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3 = boto3.client("s3")
-        s3.create_bucket(Bucket="trained")
-        store = Store(StoreSettings("trained", "models", tmp_path_factory.mktemp("cache"), 1 << 30))
-        for version in ("1", "2"):
-            assert [train(store, name, version, seed=int(version)) for name in MODELS] == [True, True]
-        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="trained")["Contents"]]
-        return {key: s3.get_object(Bucket="trained", Key=key)["Body"].read() for key in keys}
-
-
-@pytest.fixture
-def published(environment: dict[str, str], bucket: str, trained: dict[str, bytes]) -> dict[str, str]:
-    """The environment, with both versions of both models in the bucket."""
-    for key, content in trained.items():
-        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
-    return environment
-
-
 class Api:
     """The service in this process, as its clients see it."""
 
-    def __init__(self, client: TestClient):
+    def __init__(self, client: TestClient, environment: dict[str, str]):
         self.client = client
+        self.environment = environment
+
+    def activate(self, version: str) -> Api:
+        for model in MODELS:
+            assert self.deploy(version, model).status_code == 200
+            assert self.switch(version, model).status_code == 200
+        return self
+
+    def sql(self, statement: str) -> list[tuple]:
+        """Run a statement past the service."""
+        return sql(self.environment, statement)
 
     def call(self, method: str, path: str, token: str = API_TOKEN, **options):
-        return self.client.request(method, path, headers={"Authorization": f"Bearer {token}"}, **options)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if "json" in options:
+            # As ASCII: what is half a surrogate pair can be sent so, and the client's own encoder refuses it.
+            options["content"] = json.dumps(options.pop("json"))
+        return self.client.request(method, path, headers=headers, **options)
 
     def get(self, path: str, **options):
         return self.call("GET", path, **options)
@@ -197,20 +137,91 @@ class Api:
         return self.call("POST", f"/models/{model}/rollback", ADMIN_TOKEN, json=body)
 
 
+@contextmanager
+def place(cluster: dict[str, str], s3_endpoint: str, directory: Path) -> Iterator[dict[str, str]]:
+    """A database without a schema, a bucket, tokens: in this process's environment for a while, and as a map."""
+    name = f"test-{os.urandom(6).hex()}"
+    with connect(cluster, "postgres") as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    (directory / "api-token").write_text(API_TOKEN + "\n")
+    (directory / "admin-token").write_text(ADMIN_TOKEN + "\n")
+    variables = {
+        **AWS,
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "MODELS_BUCKET": name,
+        "MODELS_CACHE": str(directory / "cache"),
+        "API_TOKEN_FILE": str(directory / "api-token"),
+        "ADMIN_TOKEN_FILE": str(directory / "admin-token"),
+        "DATABASE_PASSWORD_FILE": cluster["PASSWORD_FILE"],
+        "PGDATABASE": name,
+        **{variable: cluster[variable] for variable in ("PGHOST", "PGPORT", "PGUSER")},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in variables.items():
+            patch.setenv(variable, value)
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield dict(os.environ)
+
+
+@contextmanager
+def serve_versions(environment: dict[str, str], trained: dict[str, bytes]) -> Iterator[Api]:
+    """The service in this process, with both versions of both models in the bucket, and none deployed."""
+    migrate_now(environment)
+    for key, content in trained.items():
+        boto3.client("s3").put_object(Bucket=environment["MODELS_BUCKET"], Key=key, Body=content)
+    with TestClient(create_app(Settings.from_environment(environment)), raise_server_exceptions=False) as client:
+        yield Api(client, environment)
+
+
+def migrate_now(environment: dict[str, str]) -> None:
+    engine = database.make_engine(DatabaseSettings.from_environment(environment))
+    database.migrate(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def trained(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of versions 1 and 2 of both models, by their key."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in {**AWS, "AWS_ENDPOINT_URL": s3_endpoint}.items():
+            patch.setenv(variable, value)
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="trained")
+        store = Store(StoreSettings("trained", "models", tmp_path_factory.mktemp("cache"), 1 << 30))
+        for version in ("1", "2"):
+            assert [train(store, name, version, seed=int(version)) for name in MODELS] == [True, True]
+        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="trained")["Contents"]]
+        return {key: s3.get_object(Bucket="trained", Key=key)["Body"].read() for key in keys}
+
+
 @pytest.fixture
-def api(published: dict[str, str]) -> Iterator[Api]:
-    """The service with nothing deployed."""
-    with TestClient(create_app(Settings.from_environment(published)), raise_server_exceptions=False) as client:
-        yield Api(client)
+def empty_place(cluster, s3_endpoint, tmp_path) -> Iterator[dict[str, str]]:
+    """The environment of a new installation, before `migrate`."""
+    with place(cluster, s3_endpoint, tmp_path) as environment:
+        yield environment
+
+
+@pytest.fixture
+def api(empty_place, trained) -> Iterator[Api]:
+    """The service, with versions in the bucket, and none deployed."""
+    with serve_versions(empty_place, trained) as api:
+        yield api
 
 
 @pytest.fixture
 def serving(api: Api) -> Api:
     """The service with version 1 of both models active."""
-    for model in MODELS:
-        assert api.deploy("1", model).status_code == 200
-        assert api.switch("1", model).status_code == 200
-    return api
+    return api.activate("1")
+
+
+@pytest.fixture(scope="module")
+def shared(cluster, s3_endpoint, trained, tmp_path_factory) -> Iterator[Api]:
+    """The same for a module's tests that leave nothing behind."""
+    with (
+        place(cluster, s3_endpoint, tmp_path_factory.mktemp("shared")) as environment,
+        serve_versions(environment, trained) as api,
+    ):
+        yield api.activate("1")
 
 
 def foods(count: int, seed: int = 99, **changes) -> list[dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import API_TOKEN, foods
+from conftest import ADMIN_TOKEN, API_TOKEN, foods
 
 FOOD = foods(1)[0]
 
@@ -31,7 +31,7 @@ BAD_FEATURES = {
     "a missing nutrient": ([without("sodium")], "features[0].sodium"),
     "a missing id": ([without("fid")], "features[0].fid"),
     "a nutrient too many": ([FOOD | {"vitamins": 1.0}], "features[0].vitamins"),
-    "an index column": ([FOOD | {"": 0}], "features[0]"),
+    "an index column": ([FOOD | {"": 0}], "features[0]."),
     "a prediction": ([FOOD | {"predictions": 1.0}], "features[0].predictions"),
     "a null nutrient": ([FOOD | {"fat": None}], "features[0].fat"),
     "a text": ([FOOD | {"fat": "much"}], "features[0].fat"),
@@ -63,20 +63,20 @@ BAD_FEATURES = {
 
 
 @pytest.mark.parametrize("case", BAD_FEATURES)
-def test_wrong_features_are_422_with_the_field(serving, rows, case):
+def test_wrong_features_are_422_with_the_field(shared, case):
     features, field = BAD_FEATURES[case]
-    answer = serving.predict(features)
+    answer = shared.predict(features)
     assert answer.status_code == 422, answer.text
     assert field in [error["field"] for error in answer.json()["errors"]]
     assert answer.json()["detail"].startswith("features")
     assert all(error["reason"] for error in answer.json()["errors"])
-    assert rows("SELECT count(*) FROM xgboost_prediction") == [(0,)]
+    assert shared.sql("SELECT count(*) FROM xgboost_prediction") == [(0,)]
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_what_is_no_number_is_refused(serving, constant):
+def test_what_is_no_number_is_refused(shared, constant):
     body = json.dumps({"features": [FOOD | {"fat": 12345.678}]}).replace("12345.678", constant)
-    answer = serving.call("POST", "/predict/xgboost_model", content=body)
+    answer = shared.call("POST", "/predict/xgboost_model", content=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "features[0].fat"
 
@@ -104,52 +104,52 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", "x"])
 @pytest.mark.parametrize("case", BAD_BODIES)
-def test_a_body_that_is_no_request_is_4xx_with_a_reason(serving, case, content_type):
+def test_a_body_that_is_no_request_is_4xx_with_a_reason(shared, case, content_type):
     headers = {"Authorization": f"Bearer {API_TOKEN}", "Content-Type": content_type}
-    answer = serving.client.request("POST", "/predict/xgboost_model", content=BAD_BODIES[case], headers=headers)
+    answer = shared.client.request("POST", "/predict/xgboost_model", content=BAD_BODIES[case], headers=headers)
     assert answer.status_code in (400, 415, 422), answer.text
     assert answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/predict/{}", "/monitor-model/{}", "/monitor-target/{}", "/models/{}"])
-@pytest.mark.parametrize("name", ["lstm_model", "xgboost_prediction", "%00", "%ff", "..%2f..", "'; DROP TABLE x", "€", " "])
-def test_an_unknown_model_is_404(serving, path, name):
+@pytest.mark.parametrize(
+    "name", ["lstm_model", "xgboost_prediction", "%00", "%ff", "..%2f..", "'; DROP TABLE x", "€", " "]
+)
+def test_an_unknown_model_is_404(shared, path, name):
     method = "POST" if "predict" in path else "GET"
-    answer = serving.call(method, path.format(name), **({"json": {"features": [FOOD]}} if method == "POST" else {}))
+    answer = shared.call(method, path.format(name), **({"json": {"features": [FOOD]}} if method == "POST" else {}))
     assert answer.status_code == 404
     assert answer.json()["detail"]
 
 
 @pytest.mark.parametrize("window", ["0", "-1", "1.5", "many", "", "50001", "1e3", "9" * 5000, "NaN", "%00"])
 @pytest.mark.parametrize("kind", ["monitor-model", "monitor-target"])
-def test_a_wrong_window_is_422_with_its_name(serving, kind, window):
-    answer = serving.get(f"/{kind}/xgboost_model?window_size={window}")
+def test_a_wrong_window_is_422_with_its_name(shared, kind, window):
+    answer = shared.get(f"/{kind}/xgboost_model?window_size={window}")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "window_size"
 
 
 @pytest.mark.parametrize("version", ["", " ", ".", "../1", "a" * 65, "1/2", "1\0", 1, None, ["1"], "\ud800"])
-def test_a_wrong_version_to_switch_to_is_422_with_its_name(serving, version):
-    answer = serving.switch(version)
+def test_a_wrong_version_to_switch_to_is_422_with_its_name(shared, version):
+    answer = shared.switch(version)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "version"
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "G" * 64, 7, "A" * 64])
-def test_a_wrong_checksum_to_deploy_is_422_with_its_name(serving, sha256):
-    answer = serving.deploy("2", sha256=sha256)
+def test_a_wrong_checksum_to_deploy_is_422_with_its_name(shared, sha256):
+    answer = shared.deploy("2", sha256=sha256)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "sha256"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/predict/xgboost_model"), ("DELETE", "/models"), ("POST", "/")])
-def test_a_wrong_method_is_405(serving, method, path):
-    from conftest import ADMIN_TOKEN
-
-    assert serving.call(method, path, ADMIN_TOKEN).status_code == 405
+def test_a_wrong_method_is_405(shared, method, path):
+    assert shared.call(method, path, ADMIN_TOKEN).status_code == 405
 
 
-def test_a_refusal_repeats_no_more_than_a_few_of_many_reasons(serving):
-    answer = serving.predict([{}] * 1000)
+def test_a_refusal_repeats_no_more_than_a_few_of_many_reasons(shared):
+    answer = shared.predict([{}] * 1000)
     assert len(answer.json()["errors"]) == 20
     assert "(and 13999 more)" in answer.json()["detail"]
