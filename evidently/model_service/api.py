@@ -31,6 +31,7 @@ LOG = logging.getLogger("model_service")
 MAX_WINDOW = 50_000
 #: A request may be wrong in each of its rows; the first few say what is the matter.
 MAX_REASONS = 20
+LONGEST_REASON = 300
 
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 VersionName = Annotated[str, Field(pattern=VERSION, examples=["1", "2026-11-30.2"])]
@@ -243,7 +244,7 @@ def roll_back(model_name: ModelName, body: RollbackRequest, service: ServiceOf) 
 
 def printable(value: Any) -> str:
     """Return a text that can be sent: half a surrogate pair can stand in JSON, but not in UTF-8."""
-    return str(value).encode(errors="backslashreplace").decode()
+    return str(value)[:LONGEST_REASON].encode(errors="backslashreplace").decode()
 
 
 def where(location: tuple) -> str:

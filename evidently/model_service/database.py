@@ -16,7 +16,9 @@ POOL_SIZE = 10
 
 def make_engine(settings: DatabaseSettings) -> Engine:
     """Return an engine; it connects at the first use."""
-    milliseconds = settings.seconds * 1000
+    # Half of the time that a request has: PostgreSQL gives up first, so that the client learns that nothing was stored.
+    seconds = settings.request_seconds / 2
+    milliseconds = int(seconds * 1000)
     return create_engine(
         "postgresql+psycopg://",
         connect_args={
@@ -26,7 +28,7 @@ def make_engine(settings: DatabaseSettings) -> Engine:
         },
         pool_size=POOL_SIZE,
         max_overflow=0,
-        pool_timeout=settings.seconds,
+        pool_timeout=seconds,
         pool_pre_ping=True,
         # Statements in errors are logged; the values in them are not.
         hide_parameters=True,
@@ -44,6 +46,9 @@ def migrate(engine: Engine, revision: str = "head") -> str | None:
     """Bring the schema up to a revision, in one transaction; return the one that it then has."""
     config = migrations()
     with engine.begin() as connection:
+        # What changes a large table takes its time.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         # Two that start at once: the second waits, and then finds nothing to do.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('model_service.migrate'))")
         config.attributes["connection"] = connection

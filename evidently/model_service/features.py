@@ -54,12 +54,12 @@ def _rows_of_columns(columns: dict) -> list[dict]:
         return []
     for name, column in columns.items():
         if not isinstance(column, list | dict):
-            raise ValueError(f"the column {name} must be a list or an object of values")
+            raise ValueError(f"the column {name!r} must be a list or an object of values")
     indexed = {n: c if isinstance(c, dict) else dict(enumerate(c)) for n, c in columns.items()}
     first, index = next((name, list(column)) for name, column in indexed.items())
     for name, column in indexed.items():
         if column.keys() != indexed[first].keys():
-            raise ValueError(f"the columns {first} and {name} have different rows")
+            raise ValueError(f"the columns {first!r} and {name!r} have different rows")
     return [{name: column[row] for name, column in indexed.items()} for row in index]
 
 

@@ -45,14 +45,13 @@ class DatabaseSettings:
     """The database. Its address, name, user and TLS come from libpq's own variables (PGHOST, PGSSLMODE, …)."""
 
     password: str = field(repr=False)
-    #: Seconds after which PostgreSQL gives up a statement.
-    seconds: int
+    request_seconds: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "DatabaseSettings":
         return cls(
             password=read_secret(environment, "DATABASE_PASSWORD_FILE"),
-            seconds=read_number(environment, "REQUEST_SECONDS", 30),
+            request_seconds=read_number(environment, "REQUEST_SECONDS", 30),
         )
 
 

@@ -54,7 +54,7 @@ BAD_FEATURES = {
     "a split without names": ({"columns": [1, 2], "data": [[1, 2]]}, "features"),
     "a split with a short row": ({"columns": list(FOOD), "data": [[1, 2]]}, "features"),
     "a split with a row that is none": ({"columns": list(FOOD), "data": [7]}, "features"),
-    "half a surrogate pair as name": ([FOOD | {"\ud800": 1.0}], "features[0].\\ud800"),
+    "half a surrogate pair as name": ([FOOD | {"\ud800": 1.0}], "features[0]"),
     "half a surrogate pair as column": ({"\ud800": 1.0}, "features"),
     "half a surrogate pair as value": ([FOOD | {"fat": "\ud800"}], "features[0].fat"),
     "a NUL as name": ([FOOD | {"\0": 1.0}], "features[0].\0"),

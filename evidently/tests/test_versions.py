@@ -1,4 +1,4 @@
-"""Versions: deploy, switch, roll back, list; each a second time too; and what must be refused, with the old one staying."""
+"""Versions: deploy, switch, roll back, list; each a second time too; what is refused, while the old one stays."""
 
 from __future__ import annotations
 
