@@ -274,28 +274,31 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
-    """Start commands, and end those that still run."""
+@contextmanager
+def service_processes() -> Iterator[Callable[..., Process]]:
+    """Start services, each with some workers, and wait until these answer; end those that still run."""
     started: list[Process] = []
 
-    def begin(environment: dict[str, str], *arguments: str) -> Process:
-        started.append(Process(environment, *arguments))
+    def start(environment: dict[str, str], port: int, workers: int = 2) -> Process:
+        started.append(Process({**environment, "PORT": str(port), "WORKERS": str(workers)}, "serve"))
+        started[-1].await_line("Application startup complete", workers)
         return started[-1]
 
-    yield begin
-    for process in started:
-        if process.popen.poll() is None:
-            process.kill()
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.popen.poll() is None:
+                process.kill()
 
 
 @pytest.fixture
-def start_service(start) -> Callable[..., Process]:
-    """Start the service on a port, with two workers, and wait until both answer."""
+def start_service() -> Iterator[Callable[..., Process]]:
+    with service_processes() as start:
+        yield start
 
-    def begin(environment: dict[str, str], port: int, workers: int = 2) -> Process:
-        process = start({**environment, "PORT": str(port), "WORKERS": str(workers)}, "serve")
-        process.await_line("Application startup complete", workers)
-        return process
 
-    return begin
+@pytest.fixture(scope="module")
+def start_for_module() -> Iterator[Callable[..., Process]]:
+    with service_processes() as start:
+        yield start
