@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up down test lint molecule
+.PHONY: up down test lint molecule evidently
 
 up: .venv/run
 	$(BIN)/ansible-playbook site.yml -i inventories/local
@@ -20,6 +20,10 @@ lint: .venv/dev
 molecule: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test
 
+# The Evidently application has its own environment and its own tests (evidently/README.md).
+evidently: evidently/.venv/dev
+	evidently/.venv/bin/pytest evidently/tests
+
 .venv/run: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -27,4 +31,9 @@ molecule: .venv/dev
 
 .venv/dev: requirements-dev.txt .venv/run
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+evidently/.venv/dev: evidently/requirements-dev.txt evidently/requirements.txt
+	$(PYTHON) -m venv evidently/.venv
+	evidently/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -1,0 +1,174 @@
+"""The service as a process with two workers: versions are switched under load, and it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+import requests
+from conftest import ADMIN_TOKEN, MODELS, TABLES, foods, free_port, sql
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+REQUESTS = 200
+ROWS = 3
+
+
+@pytest.fixture
+def running(serving, start_service):
+    """The address of a service with two workers, version 1 active and 2 deployed."""
+    for model in MODELS:
+        assert serving.deploy("2", model).status_code == 200
+    port = free_port()
+    start_service(serving.environment, port)
+    return f"http://127.0.0.1:{port}"
+
+
+async def predict_at_once(url: str, switching: threading.Event, first: threading.Event) -> list[httpx2.Response]:
+    """Send all requests side by side, half of them before and half of them while versions are switched."""
+    limits = httpx2.Limits(max_connections=REQUESTS)
+    async with httpx2.AsyncClient(headers=ADMIN, limits=limits, timeout=60) as client:
+
+        async def one(number: int) -> httpx2.Response:
+            body = {"features": foods(ROWS, seed=number)}
+            answer = await client.post(f"{url}/predict/{MODELS[number % 2]}", json=body)
+            first.set()
+            return answer
+
+        before = [asyncio.create_task(one(number)) for number in range(REQUESTS // 2)]
+        await asyncio.to_thread(switching.wait, 60)
+        during = [asyncio.create_task(one(number)) for number in range(REQUESTS // 2, REQUESTS)]
+        return await asyncio.gather(*before, *during)
+
+
+def switch_back_and_forth(url: str, switching: threading.Event, first: threading.Event) -> list[int]:
+    """Switch both models six times each, by either way, from the first answer on."""
+    assert first.wait(60)
+    statuses = []
+    for _ in range(3):
+        for method, path, body in (
+            ("PUT", "active", {"version": "2"}),
+            ("POST", "rollback", {"from_version": "2"}),
+        ):
+            for model in MODELS:
+                answer = requests.request(method, f"{url}/models/{model}/{path}", json=body, headers=ADMIN, timeout=60)
+                statuses.append((answer.status_code, answer.json().get("changed")))
+                switching.set()
+    return statuses
+
+
+def test_200_predictions_while_versions_are_switched(serving, running):
+    switching, first = threading.Event(), threading.Event()
+    with ThreadPoolExecutor() as pool:
+        switches = pool.submit(switch_back_and_forth, running, switching, first)
+        answers = asyncio.run(predict_at_once(running, switching, first))
+    assert switches.result() == [(200, True)] * 12
+    assert [answer.text for answer in answers if answer.status_code != 200] == []
+    assert {answer.json()["version"] for answer in answers} == {"1", "2"}
+    for model in MODELS:
+        told = {
+            (number, value, answer.json()["version"])
+            for answer in answers
+            if answer.json()["model_name"] == model
+            for number, value in zip(answer.json()["ids"], answer.json()["predictions"], strict=True)
+        }
+        assert len(told) == REQUESTS // 2 * ROWS
+        assert told == set(serving.sql(f"SELECT id, predictions, model_version FROM {TABLES[model]}"))
+
+
+def test_both_workers_use_a_new_version_at_once_and_add_up_their_figures(running):
+    requests.put(f"{running}/models/xgboost_model/active", json={"version": "2"}, headers=ADMIN, timeout=60)
+    with ThreadPoolExecutor(8) as pool:
+        # A connection each, so that both workers get some.
+        answers = list(
+            pool.map(
+                lambda seed: requests.post(
+                    f"{running}/predict/xgboost_model", json={"features": foods(1, seed)}, headers=ADMIN, timeout=60
+                ),
+                range(40),
+            )
+        )
+    assert {answer.json()["version"] for answer in answers} == {"2"}
+    figures = requests.get(f"{running}/metrics", headers=ADMIN, timeout=60).text
+    assert 'model_service_predictions_total{model="xgboost_model",version="2"} 40.0' in figures
+
+
+def test_a_killed_service_keeps_its_active_version_and_every_answered_row(serving, start_service):
+    serving.deploy("2")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = start_service(serving.environment, port)
+    requests.put(f"{url}/models/xgboost_model/active", json={"version": "2"}, headers=ADMIN, timeout=60)
+
+    answered: list[int] = []
+    enough = threading.Event()
+
+    def keep_predicting(worker: int) -> None:
+        for seed in range(1000):
+            try:
+                answer = requests.post(
+                    f"{url}/predict/xgboost_model", json={"features": foods(ROWS, seed)}, headers=ADMIN, timeout=60
+                )
+            except requests.ConnectionError:
+                return
+            answered.extend(answer.json()["ids"])
+            if len(answered) > 60:
+                enough.set()
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(keep_predicting, number) for number in range(4)]
+        assert enough.wait(60)
+        process.kill()
+        for worker in workers:
+            worker.result()
+    stored = {number for (number,) in sql(serving.environment, "SELECT id FROM xgboost_prediction")}
+    assert set(answered) <= stored
+
+    start_service(serving.environment, port)
+    ready = requests.get(f"{url}/readyz", timeout=60)
+    assert ready.status_code == 200
+    assert ready.json()["models"]["xgboost_model"] == {"version": "2", "loaded": True}
+    answer = requests.post(f"{url}/predict/xgboost_model", json={"features": foods(1)}, headers=ADMIN, timeout=60)
+    assert answer.json()["version"] == "2"
+
+
+def test_requests_under_way_are_answered_when_the_service_is_stopped(serving, start_service):
+    port = free_port()
+    process = start_service(serving.environment, port, workers=1)
+    from conftest import connect
+
+    environment = serving.environment
+    with ThreadPoolExecutor() as pool, connect(environment, environment["PGDATABASE"]) as other:
+        with other.transaction():
+            # The request waits for this lock until the service has been told to stop.
+            other.execute("LOCK TABLE xgboost_prediction")
+            answer = pool.submit(
+                requests.post,
+                f"http://127.0.0.1:{port}/predict/xgboost_model",
+                json={"features": foods(1)},
+                headers=ADMIN,
+                timeout=60,
+            )
+            while not other.execute(
+                "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'xgboost_prediction'::regclass"
+            ).fetchall():
+                pass
+            process.popen.terminate()
+            process.await_line("Shutting down")
+        assert answer.result().status_code == 200
+    assert process.popen.wait(60) in (0, -15)
+
+
+def test_a_secret_stands_neither_in_the_process_list_nor_in_the_log(serving, start_service):
+    port = free_port()
+    process = start_service(serving.environment, port)
+    requests.get(f"http://127.0.0.1:{port}/models", headers=ADMIN, timeout=60)
+    requests.get(f"http://127.0.0.1:{port}/models", headers={"Authorization": "Bearer wrong-canary"}, timeout=60)
+    import subprocess
+
+    listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    said = "".join(process.lines) + listed
+    secrets = [ADMIN_TOKEN, "reader-3f1c", "only for tests", "wrong-canary"]
+    assert [secret for secret in secrets if secret in said] == []
