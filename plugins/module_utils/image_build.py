@@ -15,6 +15,7 @@ import os
 import subprocess
 import tempfile
 import time
+import uuid
 import zipfile
 from contextlib import suppress
 
@@ -135,8 +136,8 @@ class CodeBuild:
             sourceTypeOverride="S3",
             sourceLocationOverride=f"{self._params['bucket']}/{self._key}",
             environmentVariablesOverride=variables,
-            # The tag says the content: of two requests for the same one build is made.
-            idempotencyToken=f"{self._image.rsplit(':', 1)[1]}-{int(time.time())}",
+            # The SDK repeats a request whose answer is lost, with the same token.
+            idempotencyToken=uuid.uuid4().hex,
         )["build"]["id"]
 
     def _await(self, build_id):

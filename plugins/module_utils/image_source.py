@@ -66,6 +66,7 @@ class Source:
 
         Names, modes, links and contents count; who owns a file and when it was written do not.
         """
+        file.seek(0)
         digest = hashlib.sha256(json.dumps({"dockerfile": self.dockerfile, **settings}, sort_keys=True).encode())
         with tarfile.open(fileobj=file) as archive:
             for member in sorted(archive.getmembers(), key=lambda item: item.name):

@@ -196,7 +196,7 @@ class FlowImage(AwsResource):
     def __init__(self, module):
         super().__init__(module)
         self._clients = client_factory(module)
-        self._archive = None
+        self._tag = ""
         self._found = {}
         self._build = ""
 
@@ -209,14 +209,14 @@ class FlowImage(AwsResource):
         self._archive = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the module
         self._source.write(self._archive)
         settings = {key: params[key] for key in ("platform", "revision")}
-        self._archive.seek(0)
-        return {"imageTag": self._source.tag(self._archive, secrets=sorted(params["build_secrets"]), **settings)}
+        self._tag = self._source.tag(self._archive, secrets=sorted(params["build_secrets"]), **settings)
+        return {"imageTag": self._tag}
 
     def read(self):
         return self._read_tagged(self.params["current_tag"])
 
     def _read_tagged(self, tag):
-        """Return the image of a tag, with the tag of its content; the asked one where it has several."""
+        """Return the image of a tag, with the tag of its content: the one asked for where it has several."""
         try:
             (detail,) = self.client.describe_images(repositoryName=self.name, imageIds=[{"imageTag": tag}])[
                 "imageDetails"
@@ -226,36 +226,39 @@ class FlowImage(AwsResource):
                 raise
             return None
         tags = content_tags(detail.get("imageTags"))
-        return {"imageDigest": detail["imageDigest"], "imageTags": tags, "imageTag": tags[0] if tags else ""}
+        shown = self._tag if self._tag in tags else next(iter(tags), "")
+        return {"imageDigest": detail["imageDigest"], "imageTag": shown}
 
     def refine(self, desired, live):
         tag = desired["imageTag"]
-        if live and tag in live["imageTags"]:
-            live["imageTag"] = tag
-        self._there = live if live and tag == live["imageTag"] else self._read_tagged(tag)
-        if self._there is None:
-            self._build = self.params["builder"]
-            self._check_builder()
-        return desired
-
-    def _check_builder(self):
+        if (live and live["imageTag"] == tag) or self._read_tagged(tag):
+            return desired
+        self._build = self.params["builder"]
         if self._build == "docker" and not docker_builds():
-            raise Failed(
-                "no container engine answers on this machine, or Docker's command has no buildx, by which secrets stay out "
-                "of layers. Install them, or let CodeBuild build"
+            self.module.fail_json(
+                msg=f"Failed to build {self.kind} '{self.name}': no container engine answers on this machine, or Docker's "
+                "command has no buildx, by which secrets stay out of layers. Install them, or let CodeBuild build."
             )
+        return desired
 
     def create(self, desired):
         self.update(None, desired, desired)
 
     def update(self, live, desired, changes):
         tag = desired["imageTag"]
-        if self._there is None:
-            BUILDERS[self._build](
-                self._clients, self.params, self._uri(tag), self.params["wait_timeout"]
-            ).run(self._source, self._archive)
+        if self._build:
+            self._build_image(tag)
         self._look_at_scan(tag)
         self._move(live, tag)
+
+    def _build_image(self, tag):
+        builder = BUILDERS[self._build](self._clients, self.params, self._uri(tag), self.params["wait_timeout"])
+        try:
+            builder.run(self._source, self._archive)
+        except Failed:
+            # A build that a killed run had begun may have come first; the tag can't be pushed a second time.
+            if self._read_tagged(tag) is None:
+                raise
 
     def _move(self, live, tag):
         """Give the tag of the image in use to another one: tags of the repository can't be overwritten."""
