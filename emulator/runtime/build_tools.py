@@ -44,7 +44,9 @@ STORE = Path("images")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-FLAG = re.compile(r"--[a-z-]+(=\S+)?\s+")
+FLAGS = re.compile(r"^(--[a-z-]+(=\S+)?\s+)+")
+"""Options of an instruction, which stand in front of what it does."""
+
 TIMEOUT = 60
 
 
@@ -165,11 +167,11 @@ class Image:
         layers = len(self._layers)
         match instruction:
             case "FROM":
-                self._check_base(FLAG.sub("", text).split()[0])
+                self._check_base(FLAGS.sub("", text).split()[0])
             case "COPY" | "ADD":
                 self._copy(text)
             case "RUN":
-                self._run(FLAG.sub("", text))
+                self._run(FLAGS.sub("", text))
             case "ENV":
                 pairs = shlex.split(text) if "=" in text else ["=".join(text.split(maxsplit=1))]
                 self._config["Env"] += pairs
@@ -198,7 +200,7 @@ class Image:
         if "--from=" in text or text.startswith("[") or "<<" in text:
             print(f"not done without a container engine: COPY {text}", flush=True)
             return
-        *sources, target = FLAG.sub("", text).split()
+        *sources, target = FLAGS.sub("", text).split()
         place = self._new_layer() / os.path.join(self._workdir, target).lstrip("/")
         found = [path for source in sources for path in sorted(self._context.glob(source.strip("/") or "."))]
         if not found:
