@@ -59,6 +59,8 @@ class DockerBuild:
             "-",
         ]  # fmt: skip
         environment = {**os.environ, "DOCKER_BUILDKIT": "1", **secrets}
+        # The other process knows nothing of what this one has in its buffer.
+        os.lseek(archive.fileno(), 0, os.SEEK_SET)
         try:
             done = subprocess.run(
                 command, stdin=archive, capture_output=True, text=True, env=environment, timeout=self._timeout

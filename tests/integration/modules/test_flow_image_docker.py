@@ -39,7 +39,7 @@ def flow_image(engine, emulator, run_module, tmp_path, monkeypatch):
     emulator.client("secretsmanager").create_secret(**secret)
     sign_in(emulator, tmp_path / "docker", monkeypatch)
     reference = f"{registry(emulator)}/{BASE}"
-    engine.api.import_image_from_data(base_image(), repository=reference.rpartition(":")[0], tag="1")
+    subprocess.run(["docker", "import", "-", reference], input=base_image(), check=True, capture_output=True)
     subprocess.run(["docker", "push", "--quiet", reference], check=True, capture_output=True)
     engine.images.remove(reference, force=True)
     yield Module(run_module, emulator, "flow_image")
