@@ -26,7 +26,7 @@ with suppress(ImportError):  # the module reports a missing library
 from ansible_collections.mlops.metaflow.plugins.module_utils.resource import Failed
 
 #: The context's name in what CodeBuild downloads, as the project's buildspec has it.
-CONTEXT = "context.tar"
+CONTEXT = "context.tar.gz"
 
 #: How many of the last lines of a build are shown when it fails.
 LINES = 30
@@ -53,8 +53,8 @@ class DockerBuild:
     def _build(self, source, archive):
         secrets = self._secrets()
         command = [
-            "docker", "build", "--no-cache", "--pull", "--provenance=false", "--progress=plain",
-            "--platform", self._params["platform"], "--file", source.dockerfile, "--tag", self._image,
+            "docker", "build", "--no-cache", *(["--pull"] if self._params["pull"] else []), "--provenance=false",
+            "--progress=plain", "--platform", self._params["platform"], "--file", source.dockerfile, "--tag", self._image,
             *(word for name in sorted(secrets) for word in ("--secret", f"id={name},env={name}")),
             "-",
         ]  # fmt: skip
@@ -115,7 +115,7 @@ class CodeBuild:
     def run(self, source, archive):
         s3, place = self._client("s3"), {"Bucket": self._params["bucket"], "Key": self._key}
         with tempfile.TemporaryFile() as packed:
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+            with zipfile.ZipFile(packed, "w") as zipped:
                 zipped.writestr(CONTEXT, archive.read())
             packed.seek(0)
             s3.put_object(Body=packed, **place)
@@ -164,13 +164,18 @@ class CodeBuild:
             for context in phase.get("contexts", [])
             if context.get("message")
         ]
-        log = build.get("logs", {})
-        if log.get("groupName") and log.get("streamName"):
-            events = self._client("logs").get_log_events(
-                logGroupName=log["groupName"], logStreamName=log["streamName"], limit=LINES
+        return "\n".join(said + self._log(build.get("logs", {})))
+
+    def _log(self, place):
+        """Return the last lines of a build's log; a build that ended early has none."""
+        client = self._client("logs")
+        try:
+            events = client.get_log_events(
+                logGroupName=place["groupName"], logStreamName=place["streamName"], limit=LINES
             )["events"]
-            said += [event["message"].rstrip() for event in events]
-        return "\n".join(said)
+        except (KeyError, client.exceptions.ResourceNotFoundException):
+            return []
+        return [event["message"].rstrip() for event in events]
 
 
 def last_lines(text):

@@ -58,8 +58,8 @@ class Source:
         return cls(str(folder), sorted(exclude_paths(str(folder), patterns, name)), name)
 
     def write(self, file):
-        """Write the context as a tar archive."""
-        create_archive(self._folder, files=self._names, fileobj=file, extra_files=self._extra)
+        """Write the context as a tar archive; packed, because buildx doesn't know every tar archive when it sees one."""
+        create_archive(self._folder, files=self._names, fileobj=file, gzip=True, extra_files=self._extra)
 
     def tag(self, file, **settings):
         """Return the tag of an archive's content and of all else that the image depends on.

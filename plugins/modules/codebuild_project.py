@@ -30,7 +30,6 @@ options:
   description:
     description: What the project is for.
     type: str
-    default: ""
   source_location:
     description: Bucket and key of the source, C(bucket/key.zip). Needed with O(state=present).
     type: str
@@ -123,7 +122,6 @@ class Project(AwsResource):
         source = {"type": "S3", "location": params["source_location"], "buildspec": params["buildspec"]}
         declared = {
             "name": self.name,
-            "description": params["description"],
             "source": source,
             "artifacts": {"type": "NO_ARTIFACTS"},
             "environment": api_form(params["environment"]),
@@ -132,7 +130,7 @@ class Project(AwsResource):
             "queuedTimeoutInMinutes": params["queued_timeout_in_minutes"],
             "logsConfig": {"cloudWatchLogs": {"status": "ENABLED", "groupName": params["log_group"]}},
         }
-        return declared | ({"tags": params["tags"]} if params["tags"] is not None else {})
+        return declared | {key: params[key] for key in ("description", "tags") if params[key] is not None}
 
     def read(self):
         found = self.client.batch_get_projects(names=[self.name])["projects"]
@@ -185,7 +183,7 @@ def main():
     module = AnsibleAWSModule(
         argument_spec=options(
             name={"required": True},
-            description={"default": ""},
+            description={},
             source_location={},
             buildspec={},
             environment={"type": "dict", "options": environment},

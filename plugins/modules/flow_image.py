@@ -52,6 +52,10 @@ options:
     choices: [linux/amd64, linux/arm64]
     default: linux/amd64
     type: str
+  pull:
+    description: Whether Docker looks for a newer base image. Turn it off for one that only this machine has.
+    type: bool
+    default: true
   revision:
     description: Part of the content. Another one builds the image again, with newer packages and a newer base image.
     type: str
@@ -351,6 +355,7 @@ def main():
             dockerfile={"type": "path"},
             context={"type": "path"},
             platform={"choices": ["linux/amd64", "linux/arm64"], "default": "linux/amd64"},
+            pull={"type": "bool", "default": True},
             revision={"default": ""},
             # Names of secrets, not their values.
             build_secrets={"type": "dict", "default": {}, "no_log": False},

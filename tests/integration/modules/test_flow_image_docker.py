@@ -5,76 +5,51 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from pathlib import Path
 
 import pytest
 from container_engine import base_image, running_engine
-from image_parts import dockerfile, everything_in, password
+from image_parts import dockerfile, everything_in
 from steps import Module
 
 NAME = "metaflow-test/flows"
 CANARY = "canary-3d1f9a77b2"
-BASE = "base:1"
+BASE = "mlops-metaflow-test/base:1"
+
+#: What is the same for all: no registry has the base image.
+COMMON = {"name": NAME, "build_secrets": {"CANARY": f"{NAME}/CANARY"}, "pull": False}
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
+    """A client of an engine that has a base image."""
     with running_engine(tmp_path_factory.mktemp("engine")) as client:
+        subprocess.run(["docker", "import", "-", BASE], input=base_image(), check=True, capture_output=True)
         yield client
+        client.images.remove(BASE, force=True)
 
 
 @pytest.fixture
-def flow_image(engine, emulator, run_module, tmp_path, monkeypatch):
-    """The module on an account whose registry has the base image, of which the engine knows nothing."""
+def flow_image(engine, emulator, run_module):
+    """The module, on an account with an empty repository and a secret."""
     emulator.reset()
-    for name in ("base", NAME):
-        emulator.client("ecr").create_repository(
-            repositoryName=name,
-            imageTagMutability="IMMUTABLE",
-            imageScanningConfiguration={"scanOnPush": True},
-        )
+    emulator.client("ecr").create_repository(
+        repositoryName=NAME, imageTagMutability="IMMUTABLE", imageScanningConfiguration={"scanOnPush": True}
+    )
     secret = {"Name": f"{NAME}/CANARY", "SecretString": json.dumps({"CANARY": CANARY})}
     emulator.client("secretsmanager").create_secret(**secret)
-    sign_in(emulator, tmp_path / "docker", monkeypatch)
-    reference = f"{registry(emulator)}/{BASE}"
-    subprocess.run(["docker", "import", "-", reference], input=base_image(), check=True, capture_output=True)
-    subprocess.run(["docker", "push", "--quiet", reference], check=True, capture_output=True)
-    engine.images.remove(reference, force=True)
     yield Module(run_module, emulator, "flow_image")
-    for image in engine.images.list(filters={"dangling": False}):
+    for image in engine.images.list():
         if any(NAME in tag for tag in image.tags):
             engine.images.remove(image.id, force=True)
-
-
-def registry(emulator):
-    return emulator.endpoint.removeprefix("http://")
-
-
-def sign_in(emulator, directory: Path, monkeypatch) -> None:
-    """Let Docker's command pull from the account's registry, by a configuration that goes with the test."""
-    plugins = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")) / "cli-plugins"
-    directory.mkdir()
-    if plugins.exists():
-        (directory / "cli-plugins").symlink_to(plugins)
-    monkeypatch.setenv("DOCKER_CONFIG", str(directory))
-    subprocess.run(
-        ["docker", "login", "--username", "AWS", "--password-stdin", registry(emulator)],
-        input=password(emulator),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
 
 
 def test_from_requirements(flow_image, engine, emulator, tmp_path):
     (tmp_path / "requirements.txt").write_text("pip >= 20  # which is there, so that no index is asked\n")
     asked = {
-        "name": NAME,
         "requirements": str(tmp_path / "requirements.txt"),
-        "dockerfile_content": dockerfile(f"{registry(emulator)}/{BASE}", "CANARY"),
-        "build_secrets": {"CANARY": f"{NAME}/CANARY"},
+        "dockerfile_content": dockerfile(BASE, "CANARY"),
+        **COMMON,
     }
     assert flow_image.run(asked, check=True)["image"]["build"] == "docker"
     first = flow_image.run(asked)["image"]
@@ -99,15 +74,14 @@ def test_from_a_dockerfile_that_uses_a_secret(flow_image, emulator, tmp_path):
     (context / "left.txt").write_text("not in the image")
     (context / ".dockerignore").write_text("left.txt\n")
     (context / "Dockerfile").write_text(
-        f"FROM {registry(emulator)}/{BASE}\nCOPY . /data/\n"
+        f"FROM {BASE}\nCOPY . /data/\n"
         "RUN --mount=type=secret,id=CANARY python -c \"print(len(open('/run/secrets/CANARY').read()))\" > /data/length\n"
         "USER 1000\n"
     )
     asked = {
-        "name": NAME,
         "dockerfile": str(context / "Dockerfile"),
         "context": str(context),
-        "build_secrets": {"CANARY": f"{NAME}/CANARY"},
+        **COMMON,
     }
     content = everything_in(emulator, NAME, flow_image.run(asked)["image"]["image_tag"])
     assert b"in the image" in content and f"{len(CANARY)}\n".encode() in content
@@ -116,13 +90,12 @@ def test_from_a_dockerfile_that_uses_a_secret(flow_image, emulator, tmp_path):
 
 def test_what_docker_says_is_shown_without_secrets(flow_image, emulator, tmp_path):
     (tmp_path / "Dockerfile").write_text(
-        f"FROM {registry(emulator)}/{BASE}\nRUN --mount=type=secret,id=CANARY cat /run/secrets/CANARY; exit 3\nUSER 1000\n"
+        f"FROM {BASE}\nRUN --mount=type=secret,id=CANARY cat /run/secrets/CANARY; exit 3\nUSER 1000\n"
     )
     asked = {
-        "name": NAME,
         "dockerfile": str(tmp_path / "Dockerfile"),
         "context": str(tmp_path),
-        "build_secrets": {"CANARY": f"{NAME}/CANARY"},
+        **COMMON,
     }
     message = flow_image.run(asked, fails=True)["msg"]
     assert message.startswith(f"Failed to create flow image '{NAME}': Docker can't build it:")
