@@ -9,22 +9,26 @@ import subprocess
 
 import pytest
 from container_engine import base_image, running_engine
-from image_parts import dockerfile, everything_in
+from image_parts import dockerfile, everything_in, write_package
 from steps import Module
 
 NAME = "metaflow-test/flows"
 CANARY = "canary-3d1f9a77b2"
 BASE = "mlops-metaflow-test/base:1"
 
+SECRETS = {"CANARY": CANARY, "PIP_FIND_LINKS": "/packages", "PIP_NO_INDEX": "1"}
+
 #: What is the same for all: no registry has the base image.
-COMMON = {"name": NAME, "build_secrets": {"CANARY": f"{NAME}/CANARY"}, "pull": False}
+COMMON = {"name": NAME, "build_secrets": {name: f"{NAME}/{name}" for name in SECRETS}, "pull": False}
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    """A client of an engine that has a base image."""
+    """A client of an engine that has a base image, and in it a package to install."""
+    packages = tmp_path_factory.mktemp("packages")
+    write_package(packages)
     with running_engine(tmp_path_factory.mktemp("engine")) as client:
-        subprocess.run(["docker", "import", "-", BASE], input=base_image(), check=True, capture_output=True)
+        subprocess.run(["docker", "import", "-", BASE], input=base_image(packages), check=True, capture_output=True)
         yield client
         client.images.remove(BASE, force=True)
 
@@ -36,8 +40,8 @@ def flow_image(engine, emulator, run_module):
     emulator.client("ecr").create_repository(
         repositoryName=NAME, imageTagMutability="IMMUTABLE", imageScanningConfiguration={"scanOnPush": True}
     )
-    secret = {"Name": f"{NAME}/CANARY", "SecretString": json.dumps({"CANARY": CANARY})}
-    emulator.client("secretsmanager").create_secret(**secret)
+    for name, value in SECRETS.items():
+        emulator.client("secretsmanager").create_secret(Name=f"{NAME}/{name}", SecretString=json.dumps({name: value}))
     yield Module(run_module, emulator, "flow_image")
     for image in engine.images.list():
         if any(NAME in tag for tag in image.tags):
@@ -45,10 +49,10 @@ def flow_image(engine, emulator, run_module):
 
 
 def test_from_requirements(flow_image, engine, emulator, tmp_path):
-    (tmp_path / "requirements.txt").write_text("pip >= 20  # which is there, so that no index is asked\n")
+    (tmp_path / "requirements.txt").write_text("tinyflow\n")
     asked = {
         "requirements": str(tmp_path / "requirements.txt"),
-        "dockerfile_content": dockerfile(BASE, "CANARY"),
+        "dockerfile_content": dockerfile(BASE, *SECRETS),
         **COMMON,
     }
     assert flow_image.run(asked, check=True)["image"]["build"] == "docker"
@@ -59,9 +63,9 @@ def test_from_requirements(flow_image, engine, emulator, tmp_path):
     assert emulator.client("ecr").describe_images(repositoryName=NAME)["imageDetails"] == pushed
 
     content = everything_in(emulator, NAME, first["image_tag"])
-    assert b"pip" in content and CANARY.encode() not in content
+    assert b"tinyflow-1.0.dist-info" in content and CANARY.encode() not in content
     said = engine.containers.run(
-        first["image_uri"], ["sh", "-c", "cat > file </dev/null; python -c 'import os; print(os.getuid(), os.getcwd())'"],
+        first["image_uri"], ["sh", "-c", "cat > file </dev/null; python -c 'import os, tinyflow; print(os.getuid(), os.getcwd())'"],
         network_mode="host", remove=True,
     )  # fmt: skip
     assert said == b"1000 /home/metaflow\n"
