@@ -8,6 +8,7 @@ import json
 
 import pytest
 import requests
+from batch_account import Account
 from image_parts import ROLE, dockerfile, everything_in, write_package
 from steps import Module, answering
 
@@ -138,6 +139,16 @@ def test_other_requirements_are_another_image_and_the_old_one_is_kept(flow_image
     back = flow_image.run(asked)["image"]
     assert back == first | {"build": ""}
     assert tags(account) == sorted([sorted([first["image_tag"], "current"]), [second["image_tag"]]])
+
+
+def test_a_job_of_the_image_has_its_packages(flow_image, account, asked):
+    image = flow_image.run(asked)["image"]["image_uri"]
+    batch = Account(account)
+    code = "import tinyflow; assert tinyflow.VERSION == '1.0'"
+    with_package = batch.submit("python", "-c", code, image=image)
+    without = batch.submit("python", "-c", code)
+    assert batch.reached(with_package, "SUCCEEDED", "FAILED")["status"] == "SUCCEEDED"
+    assert batch.reached(without, "SUCCEEDED", "FAILED")["status"] == "FAILED"
 
 
 def test_absent_takes_it_out_of_use(flow_image, account, asked):
