@@ -6,9 +6,9 @@ docker login | build | push             of Docker that much
 
 ``docker build`` makes a real image of OCI, but for the layers of its base, which must be one of the Python images in
 ``images.toml``. Of a Dockerfile's last stage it does FROM, COPY and ADD of files in the context, ENV, LABEL, USER,
-WORKDIR, CMD and ENTRYPOINT, and of its RUN the commands ``pip install``, which really run: the packages are in the layer.
-No other command runs, because it would run on this machine; the log names each. Jobs of such an image see its packages
-and its programs (``built_images.py``), not its files.
+WORKDIR, CMD and ENTRYPOINT, and of its RUN the commands ``pip install``, which really run: the packages are in the
+layer. No other command runs, because it would run on this machine; the log names each. Jobs of such an image see its
+packages, its programs and its variables (``built_images.py``), not its other files.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin
 
@@ -71,7 +71,9 @@ def download_source(location: str) -> None:
     """Unpack an archive of S3 (bucket/key) here."""
     bucket, key = location.split("/", 1)
     body = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    zipfile.ZipFile(io.BytesIO(body)).extractall()
+    with zipfile.ZipFile(io.BytesIO(body)) as source:
+        for name in source.namelist():
+            source.extract(name)
 
 
 def login_password() -> str:
@@ -180,7 +182,7 @@ class Image:
             case "USER":
                 self._config["User"] = text
             case "WORKDIR":
-                self._workdir = self._config["WorkingDir"] = os.path.join(self._workdir, text)
+                self._workdir = self._config["WorkingDir"] = self._absolute(text)
             case "CMD" | "ENTRYPOINT":
                 words = json.loads(text) if text.startswith("[") else ["/bin/sh", "-c", text]
                 self._config["Cmd" if instruction == "CMD" else "Entrypoint"] = words
@@ -201,7 +203,7 @@ class Image:
             print(f"not done without a container engine: COPY {text}", flush=True)
             return
         *sources, target = FLAGS.sub("", text).split()
-        place = self._new_layer() / os.path.join(self._workdir, target).lstrip("/")
+        place = self._new_layer() / self._absolute(target).lstrip("/")
         found = [path for source in sources for path in sorted(self._context.glob(source.strip("/") or "."))]
         if not found:
             sys.exit(f"ERROR: {' '.join(sources)}: not found in the context")
@@ -231,12 +233,16 @@ class Image:
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             done = subprocess.run(command, env=environment | self._secrets, cwd=self._context)  # noqa: S603
             if done.returncode:
-                sys.exit(f"ERROR: process \"{part.strip()}\" did not complete successfully: exit code: {done.returncode}")
+                sys.exit(f'ERROR: process "{part.strip()}" did not complete successfully: exit code: {done.returncode}')
+
+    def _absolute(self, path: str) -> str:
+        """A path in the image, which may be relative to the working directory."""
+        return str(PurePosixPath(self._workdir, path))
 
     def _local(self, word: str) -> str:
         """A path in the image as the path of the file here."""
         for layer in reversed(self._layers):
-            path = layer / os.path.join(self._workdir, word).lstrip("/")
+            path = layer / self._absolute(word).lstrip("/")
             if not word.startswith("-") and path.exists():
                 return str(path)
         return word

@@ -1,8 +1,8 @@
 """CodeBuild in moto's model: its projects; our builds, whose commands run as a local process.
 
-The process is the project's image as ``images.toml`` has it: bash, with stand-ins for the programs that builds of images
-call (``build_tools.py``). The phases are those of a buildspec of version 0.2; caches, artifacts, reports, batches and
-sources other than S3 are not run.
+The process is the project's image as ``images.toml`` has it: bash, with stand-ins for the programs that builds of
+images call (``build_tools.py``). The phases are those of a buildspec of version 0.2; caches, artifacts, reports,
+batches and sources other than S3 are not run.
 """
 
 import shlex
@@ -171,9 +171,7 @@ def script(source: dict[str, Any]) -> str:
             continue
         chain = " && ".join(f"{{ {command}\n}}" for command in commands)
         lines.append(f"echo '[Container] Entering phase {phase.upper()}'")
-        lines.append(
-            f"{chain} || {{ [ $failed != 0 ] || failed={number}; export CODEBUILD_BUILD_SUCCEEDING=0; }}"
-        )
+        lines.append(f"{chain} || {{ [ $failed != 0 ] || failed={number}; export CODEBUILD_BUILD_SUCCEEDING=0; }}")
         if phase != "build":  # what follows a build that has failed is post_build alone
             lines.append("[ $failed = 0 ] || exit $failed")
     return "\n".join([*lines, "exit $failed"])

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Two ways to build an image and to push it to ECR: Docker on this machine, and a CodeBuild project.
 
-Both read the context as an archive, use no cache (what is in an image must not depend on who builds it), and get secrets
-as BuildKit's build secrets, which are in no layer. Here their values go through the environment of the build alone; to
-CodeBuild they go by reference.
+Both read the context as an archive, use no cache (what is in an image must not depend on who builds it), and get
+secrets as BuildKit's build secrets, which are in no layer. Here their values go through the environment of the build
+alone; to CodeBuild they go by reference.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class DockerBuild:
         secrets = self._secrets()
         command = [
             "docker", "build", "--no-cache", *(["--pull"] if self._params["pull"] else []), "--provenance=false",
-            "--progress=plain", "--platform", self._params["platform"], "--file", source.dockerfile, "--tag", self._image,
+            "--progress=plain", "--platform", self._params["platform"], "--file", source.dockerfile,
+            "--tag", self._image,
             *(word for name in sorted(secrets) for word in ("--secret", f"id={name},env={name}")),
             "-",
         ]  # fmt: skip
@@ -62,7 +63,7 @@ class DockerBuild:
         # The other process knows nothing of what this one has in its buffer.
         os.lseek(archive.fileno(), 0, os.SEEK_SET)
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - a list of words, no shell
                 command, stdin=archive, capture_output=True, text=True, env=environment, timeout=self._timeout
             )
         except subprocess.TimeoutExpired as error:
@@ -152,8 +153,8 @@ class CodeBuild:
                 raise Failed(f"CodeBuild's build {build_id} ended as {build['buildStatus']}: {self._why(build)}")
             if time.monotonic() - started > self._timeout:
                 raise Failed(
-                    f"CodeBuild's build {build_id} is in its phase {build.get('currentPhase')} after {self._timeout} s; "
-                    "raise wait_timeout, or look at its log"
+                    f"CodeBuild's build {build_id} is in its phase {build.get('currentPhase')} after {self._timeout} "
+                    "s; raise wait_timeout, or look at its log"
                 )
             time.sleep(min(PAUSE, 0.2 + (time.monotonic() - started) / 10))
 
@@ -194,7 +195,7 @@ def docker_builds(environment=None):
     given = {**os.environ, **(environment or {})}
     for command in (["docker", "buildx", "version"], ["docker", "version", "--format", "{{.Server.Version}}"]):
         try:
-            done = subprocess.run(command, capture_output=True, env=given, timeout=20)
+            done = subprocess.run(command, capture_output=True, env=given, timeout=20)  # noqa: S603 - constants
         except (OSError, subprocess.TimeoutExpired):
             return False
         if done.returncode:

@@ -58,7 +58,7 @@ class Source:
         return cls(str(folder), sorted(exclude_paths(str(folder), patterns, name)), name)
 
     def write(self, file):
-        """Write the context as a tar archive; packed, because buildx doesn't know every tar archive when it sees one."""
+        """Write the context as a tar archive; packed, because buildx doesn't know every other one when it sees it."""
         create_archive(self._folder, files=self._names, fileobj=file, gzip=True, extra_files=self._extra)
 
     def tag(self, file, **settings):
@@ -90,8 +90,8 @@ def requirement_problems(text):
     for number, line in _logical_lines(text):
         if _SECRET_IN_URL.search(line):
             problems.append(
-                f"line {number} has a password in its URL, which would be seen in the image's history; give the index's "
-                "URL by flow_image_build_secrets, e.g. [PIP_INDEX_URL]"
+                f"line {number} has a password in its URL, which would be seen in the image's history; give the "
+                "index's URL by flow_image_build_secrets, e.g. [PIP_INDEX_URL]"
             )
         elif line.startswith("-"):
             if re.split(r"[ =]", line)[0] not in _OPTIONS:

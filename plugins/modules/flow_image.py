@@ -240,8 +240,9 @@ class FlowImage(AwsResource):
         self._build = self.params["builder"]
         if self._build == "docker" and not docker_builds():
             self.module.fail_json(
-                msg=f"Failed to build {self.kind} '{self.name}': no container engine answers on this machine, or Docker's "
-                "command has no buildx, by which secrets stay out of layers. Install them, or let CodeBuild build."
+                msg=f"Failed to build {self.kind} '{self.name}': no container engine answers on this machine, or "
+                "Docker's command has no buildx, by which secrets stay out of layers. Install both, or let CodeBuild "
+                "build."
             )
         return desired
 
@@ -322,9 +323,7 @@ class FlowImage(AwsResource):
         return status, answer.get("imageScanFindings", {}).get("findingSeverityCounts", {})
 
     def delete(self, live):
-        self.client.batch_delete_image(
-            repositoryName=self.name, imageIds=[{"imageTag": self.params["current_tag"]}]
-        )
+        self.client.batch_delete_image(repositoryName=self.name, imageIds=[{"imageTag": self.params["current_tag"]}])
 
     def predict(self, desired):
         return {"imageDigest": "predicted"}

@@ -97,7 +97,7 @@ def ip(*arguments: str) -> None:
     try:
         subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no container engine answers, and one can't be started without 'ip {' '.join(arguments)}': {error}")
+        pytest.skip(f"no container engine answers, and none can be started: ip {' '.join(arguments)}: {error}")
 
 
 def answers(client: docker.DockerClient, engine: subprocess.Popen[bytes]) -> bool:

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the tests of images share: the role's Dockerfile, a package to install, and all that a registry has of an image."""
+"""What the tests of images share: the role's Dockerfile, a package to install, all that is in an image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def write_package(folder: Path, name: str = "tinyflow", version: str = "1.0") ->
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{name}/__init__.py", f'VERSION = "{version}"\n')
         wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{about}/RECORD", "")
 
 

@@ -64,10 +64,8 @@ def test_from_requirements(flow_image, engine, emulator, tmp_path):
 
     content = everything_in(emulator, NAME, first["image_tag"])
     assert b"tinyflow-1.0.dist-info" in content and CANARY.encode() not in content
-    said = engine.containers.run(
-        first["image_uri"], ["sh", "-c", "cat > file </dev/null; python -c 'import os, tinyflow; print(os.getuid(), os.getcwd())'"],
-        network_mode="host", remove=True,
-    )  # fmt: skip
+    command = "cat > file </dev/null; python -c 'import os, tinyflow; print(os.getuid(), os.getcwd())'"
+    said = engine.containers.run(first["image_uri"], ["sh", "-c", command], network_mode="host", remove=True)
     assert said == b"1000 /home/metaflow\n"
 
 
@@ -79,7 +77,8 @@ def test_from_a_dockerfile_that_uses_a_secret(flow_image, emulator, tmp_path):
     (context / ".dockerignore").write_text("left.txt\n")
     (context / "Dockerfile").write_text(
         f"FROM {BASE}\nCOPY . /data/\n"
-        "RUN --mount=type=secret,id=CANARY python -c \"print(len(open('/run/secrets/CANARY').read()))\" > /data/length\n"
+        "RUN --mount=type=secret,id=CANARY python -c "
+        "\"print(len(open('/run/secrets/CANARY').read()))\" > /data/length\n"
         "USER 1000\n"
     )
     asked = {

@@ -143,7 +143,10 @@ TYPES: dict[str, tuple[Any, str]] = {
     "api_gateway_enabeld": (False, "'api_gateway_enabeld' is no variable of api; did you mean 'api_gateway_enabled'?"),
     "batch_compute_environments": ([{"name": "ec2", "type": "EC3", "maxv_cpus": 1}], "got: EC3"),
     "step_functions_log_retention_days": (31, "value of step_functions_log_retention_days must be one of: 1, 3, 5, 7"),
-    "flow_image_builder": ("podman", "value of flow_image_builder must be one of: auto, docker, codebuild, got: podman"),
+    "flow_image_builder": (
+        "podman",
+        "flow_image_builder must be one of: auto, docker, codebuild, got: podman",
+    ),
     "metadata_service_cpu": (300, "value of metadata_service_cpu must be one of: 256, 512, 1024"),
     "client_config_verify_flow": ("perhaps", "argument 'client_config_verify_flow' is of type str"),
     "flows_list": ([{"file": "a.py"}], "missing required arguments: name found in flows_list"),

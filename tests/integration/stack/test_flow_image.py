@@ -14,6 +14,7 @@ from stack_runs import CANARY, Complete
 pytestmark = pytest.mark.xdist_group("complete-stack")
 
 REPOSITORY = "metaflow-local/flows"
+PROJECT = "metaflow-local-flow-image"
 BOTH = ("--tags", "flow_image,client_config")
 
 
@@ -31,7 +32,7 @@ def images(complete: Complete) -> dict[str, str]:
 
 def builds(complete: Complete) -> int:
     client = complete.account.client("codebuild")
-    return len(client.list_builds_for_project(projectName="metaflow-local-flow-image")["ids"])
+    return len(client.list_builds_for_project(projectName=PROJECT)["ids"])
 
 
 def test_the_configuration_names_the_image_by_its_content(complete: Complete) -> None:
@@ -52,7 +53,7 @@ def test_no_layer_and_no_log_has_the_build_secret(complete: Complete) -> None:
     ]
     assert b"Of the complete stack's image" in b"".join(blobs)
     assert CANARY.encode() not in b"".join(blobs)
-    group = "/aws/codebuild/metaflow-local-flow-image"
+    group = f"/aws/codebuild/{PROJECT}"
     logs = complete.account.client("logs")
     streams = complete.account.items("logs", "describe_log_streams", "logStreams", logGroupName=group)
     lines = [
@@ -110,7 +111,9 @@ def test_without_requirements_the_client_has_what_it_had_before(complete: Comple
     assert off.changed == {"flow_image", "client_config"}
     config = json.loads((complete.stack.home / ".metaflowconfig" / "config_local.json").read_text())
     assert "METAFLOW_BATCH_CONTAINER_IMAGE" not in config
-    assert complete.account.client("codebuild").batch_get_projects(names=["metaflow-local-flow-image"])["projects"] == []
+    assert (
+        complete.account.client("codebuild").batch_get_projects(names=["metaflow-local-flow-image"])["projects"] == []
+    )
     again = complete.stack.run(*BOTH, flow_image_requirements="", flow_image_build_secrets=[]).succeeded()
     assert again.changed == set()
     complete.stack.run().succeeded()

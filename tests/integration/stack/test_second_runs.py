@@ -223,9 +223,7 @@ def keep_logs_for_a_day(account: Account, stack: Stack) -> None:
 
 @drift("flow_image")
 def take_the_image_out_of_use(account: Account, stack: Stack) -> None:
-    account.client("ecr").batch_delete_image(
-        repositoryName="metaflow-local/flows", imageIds=[{"imageTag": "current"}]
-    )
+    account.client("ecr").batch_delete_image(repositoryName="metaflow-local/flows", imageIds=[{"imageTag": "current"}])
 
 
 @drift("metadata_service")

@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+
 from emulator.runtime.build_tools import instructions, pip_install
 from emulator.runtime.codebuild import script
 
