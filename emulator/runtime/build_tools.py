@@ -31,7 +31,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin
 
-import boto3
 import requests
 
 from . import images
@@ -40,6 +39,9 @@ from .errors import CannotPullContainerError
 
 STORE = Path("images")
 """What is built, below the home directory, which goes with the build."""
+
+SIGNED_IN = "signed-in"
+"""The file in the store that has the password for the registry."""
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
 def download_source(location: str) -> None:
     """Unpack an archive of S3 (bucket/key) here."""
     bucket, key = location.split("/", 1)
-    body = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    body = _client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     with zipfile.ZipFile(io.BytesIO(body)) as source:
         for name in source.namelist():
             source.extract(name)
@@ -78,26 +80,35 @@ def download_source(location: str) -> None:
 
 def login_password() -> str:
     """The password for the registry."""
-    return base64.b64decode(_authorization()["authorizationToken"]).decode().partition(":")[2]
+    (data,) = _client("ecr").get_authorization_token()["authorizationData"]
+    return base64.b64decode(data["authorizationToken"]).decode().partition(":")[2]
 
 
-def _authorization() -> dict[str, Any]:
-    (data,) = boto3.client("ecr").get_authorization_token()["authorizationData"]
-    return data
+def _client(service: str) -> Any:
+    import boto3  # here: it takes a second, and `docker build` needs none
+
+    return boto3.client(service)
 
 
 def sign_in(password: str) -> None:
-    """Check a password with the registry."""
-    answer = requests.get(f"{_authorization()['proxyEndpoint']}/v2/", auth=("AWS", password), timeout=TIMEOUT)
+    """Check a password with the registry, and keep it for the push."""
+    answer = requests.get(f"{_endpoint()}/v2/", auth=("AWS", password), timeout=TIMEOUT)
     if not answer.ok:
         sys.exit("Error response from daemon: login attempt failed with status: 401 Unauthorized")
+    _store().mkdir(exist_ok=True)
+    (_store() / SIGNED_IN).write_text(password, encoding="utf-8")
     print("Login Succeeded")
+
+
+def _endpoint() -> str:
+    """Where the registry is, whatever the image's name says: as GetAuthorizationToken tells Docker."""
+    return os.environ["AWS_ENDPOINT_URL"]
 
 
 def push(reference: str) -> None:
     """Push an image that was built here."""
     path, tag = reference.partition("/")[2].rsplit(":", 1)
-    endpoint, auth = _authorization()["proxyEndpoint"], ("AWS", login_password())
+    endpoint, auth = _endpoint(), ("AWS", (_store() / SIGNED_IN).read_text(encoding="utf-8"))
     manifest = (_store() / _name(reference)).read_bytes()
     document = json.loads(manifest)
     for blob in [document["config"], *document["layers"]]:
