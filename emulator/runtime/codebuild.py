@@ -101,6 +101,7 @@ class Build:
                 Identity(self._place, self._stream, self.project["serviceRole"], self._role),
             )
             container.prepare()
+            container.mask_secrets()
             self.phase = "BUILD"
             container.start(self._ended_with)
         except StartError as error:

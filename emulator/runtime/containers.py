@@ -16,6 +16,8 @@ from .place import Place
 from .processes import CannotStart, LocalProcess, container_path
 
 NOT_PROXIED = "127.0.0.1,localhost"
+SHORTEST_SECRET = 4
+"""Characters; nobody masks a shorter value, which would be found in every line."""
 LOCAL_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)")
 
 
@@ -85,6 +87,18 @@ class Container:
                 self.definition.log_stream,
                 self.identity.execution_role,
             )
+
+    def mask_secrets(self) -> None:
+        """Write *** in place of the values of secrets: CodeBuild does, ECS and Batch do not."""
+        values = [self._environment[name] for name in self.definition.secrets]
+        write = self._sink
+
+        def masked(line: str) -> None:
+            for value in values:
+                line = line.replace(value, "***") if len(value) >= SHORTEST_SECRET else line
+            write(line)
+
+        self._sink = masked
 
     def start(self, on_exit: Callable[[int], None]) -> None:
         """Start the process; CannotStartContainerError where the program is missing."""

@@ -31,6 +31,8 @@ CONTEXT = "context.tar.gz"
 #: How many of the last lines of a build are shown when it fails.
 LINES = 30
 
+SHORTEST_SECRET = 4
+
 #: Seconds between two looks at a build of CodeBuild.
 PAUSE = 5
 
@@ -184,9 +186,9 @@ def last_lines(text):
 
 
 def without(secrets, text):
-    """Return a text in which the values of secrets are masked."""
+    """Return a text in which the values of secrets are masked, but for those that would be found in every line."""
     for value in secrets.values():
-        text = text.replace(value, "********") if value else text
+        text = text.replace(value, "********") if len(value) >= SHORTEST_SECRET else text
     return text
 
 
