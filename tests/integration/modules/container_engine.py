@@ -79,6 +79,8 @@ def started_engine(directory: Path) -> Iterator[docker.DockerClient]:
         finally:
             engine.terminate()
             engine.wait(30)
+            # The engine leaves its network namespace mounted.
+            subprocess.run(["umount", f"{directory}/exec/netns/default"], capture_output=True)
 
 
 @contextmanager
