@@ -7,6 +7,7 @@ from typing import Any
 
 from moto.apigateway.models import apigateway_backends
 from moto.batch.models import batch_backends
+from moto.codebuild.models import codebuild_backends
 from moto.core.resource_tagging import TaggedResource
 from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
@@ -35,7 +36,7 @@ class Unlisted:
 
     def iter_tagged_resources(self) -> Iterator[TaggedResource]:
         """Yield the resources in the form that the tagging API filters."""
-        for found_in in (_apigateway, _batch, _ec2, _ecr, _elbv2, _events, _rds):
+        for found_in in (_apigateway, _batch, _codebuild, _ec2, _ecr, _elbv2, _events, _rds):
             for resource_type, arn, tags in found_in(self.account, self.region):
                 yield TaggedResource(arn, tags, resource_type)
 
@@ -78,6 +79,11 @@ def _batch(account: str, region: str) -> Found:
     for kind, found in kinds.items():
         for one in found:
             yield kind, one.arn, backend.tagger.get_tag_dict_for_resource(one.arn)
+
+
+def _codebuild(account: str, region: str) -> Found:
+    for project in codebuild_backends[account][region].codebuild_projects.values():
+        yield "codebuild:project", project.arn, {tag["key"]: tag["value"] for tag in project.tags or []}
 
 
 def _ec2(account: str, region: str) -> Found:

@@ -7,7 +7,7 @@ from typing import Any
 from moto.core.utils import utcnow
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from . import apigateway, batch, database, ecs, images, stepfunctions, targets
+from . import apigateway, batch, codebuild, database, ecs, images, stepfunctions, targets
 from .containers import Host
 from .database import Databases
 from .eventbridge import EventBridge
@@ -16,6 +16,7 @@ from .loadbalancing import LoadBalancing
 from .network import addresses
 from .place import backends
 from .processes import kill_all
+from .registry_api import Registry
 from .routes import Routes
 from .supply import supply
 
@@ -28,11 +29,13 @@ class Runtime:
 
     def __init__(self, state_dir: Path, endpoint: str) -> None:
         self.databases = Databases(state_dir / "databases")
+        self.registry = Registry(state_dir)
         self.host = Host(state_dir, endpoint, self.databases)
         self._remove_leftovers()
         images.install_programs(state_dir)
         self.scheduler = ecs.install(self.host)
         self.batch = batch.install(self.host)
+        self.builds = codebuild.install(self.host)
         self.events = EventBridge()
         stepfunctions.install(endpoint, self.batch)
         targets.install(self.scheduler.checker)
@@ -41,22 +44,26 @@ class Runtime:
 
     def middleware(self, app: Any) -> Any:
         """The application in front of moto's."""
-        return Routes(Forwarder(app, LoadBalancing(self.scheduler.checker)), self.databases, self.events)
+        forwarder = Forwarder(app, LoadBalancing(self.scheduler.checker))
+        return Routes(self.registry.middleware(forwarder), self.databases, self.events)
 
     def reset(self) -> None:
         """End everything that runs and forget it."""
         self.scheduler.reset()
         self._stop_executions()
         self.batch.reset()
+        self.builds.reset()
         self.events.reset()
         self._end_tasks()
         self.databases.reset()
+        self.registry.reset()
         addresses.clear()
         supply.reset()
 
     def _remove_leftovers(self) -> None:
         """Remove the files of an emulator that was killed."""
         self.databases.reset()
+        self.registry.reset()
         leftovers = self.host.state_dir / "containers"
         if leftovers.exists():
             shutil.rmtree(leftovers)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import credentials, images, logs, metadata, registry, secrets
+from . import built_images, credentials, images, logs, metadata, registry, secrets
+from .built_images import NOT_BUILT
 from .database import Databases
 from .engine import Engine, EngineProcess, find_engine
 from .errors import CannotStartContainerError
@@ -15,6 +16,8 @@ from .place import Place
 from .processes import CannotStart, LocalProcess, container_path
 
 NOT_PROXIED = "127.0.0.1,localhost"
+SHORTEST_SECRET = 4
+"""Characters; nobody masks a shorter value, which would be found in every line."""
 LOCAL_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)")
 
 
@@ -70,8 +73,10 @@ class Container:
     def prepare(self) -> None:
         """Find the image, read the secrets, open the log stream, choose the ports; StartError where one is missing."""
         self._engine = self._usable_engine()
+        self._built = NOT_BUILT
         if self._engine is None:
-            registry.check(self.identity.place, self.definition.image, self.identity.execution_role)
+            pulled = registry.find(self.identity.place, self.definition.image, self.identity.execution_role)
+            self._built = built_images.unpack(self._host.state_dir, pulled) if pulled else NOT_BUILT
         self._image = (images.of_engine if self._engine else images.find)(self.definition.image)
         self._environment = self._build_environment(self._image)
         self._sink = logs.discard
@@ -82,6 +87,18 @@ class Container:
                 self.definition.log_stream,
                 self.identity.execution_role,
             )
+
+    def mask_secrets(self) -> None:
+        """Write *** in place of the values of secrets: CodeBuild does, ECS and Batch do not."""
+        values = [self._environment[name] for name in self.definition.secrets]
+        write = self._sink
+
+        def masked(line: str) -> None:
+            for value in values:
+                line = line.replace(value, "***") if len(value) >= SHORTEST_SECRET else line
+            write(line)
+
+        self._sink = masked
 
     def start(self, on_exit: Callable[[int], None]) -> None:
         """Start the process; CannotStartContainerError where the program is missing."""
@@ -153,7 +170,8 @@ class Container:
         self, command: Sequence[str], directory: Path, on_line: logs.Sink, on_exit: Callable[[int], None]
     ) -> LocalProcess:
         programs = images.programs(self._host.state_dir, self._image)
-        home = {"HOME": str(directory), "TMPDIR": str(directory), "PATH": container_path(programs)}
+        path = container_path(*self._built.programs, programs)
+        home = {"HOME": str(directory), "TMPDIR": str(directory), "PATH": path}
         return LocalProcess(
             command,
             {**home, **self._environment},
@@ -181,7 +199,7 @@ class Container:
         if self.identity.task_role:
             self._session = credentials.open_session(place, self.identity.task_role, self.identity.task_id)
             platform["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = self._host.endpoint + self._session
-        environment = platform | given
+        environment = dict(self._built.environment) | platform | given
         if image.needs_database:
             environment |= self._host.databases.environment(place, given, self.identity.peer)
         return environment | self._map_ports(image, given) | image.environment

@@ -1,6 +1,7 @@
 """Images of the account's own registry (ECR): whether they are there, and whether the role that pulls may."""
 
 import re
+from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 
@@ -14,24 +15,24 @@ REFERENCE = re.compile(
 )
 
 
-def check(place: Place, reference: str, execution_role: str | None) -> None:
-    """Do nothing for an image of another registry; CannotPullContainerError where ECR would not hand this one out.
+def find(place: Place, reference: str, execution_role: str | None) -> Any | None:
+    """moto's image, None for one of another registry; CannotPullContainerError where ECR would not hand it out.
 
     Instances pull by their own role when there is no execution role; that is not looked at.
     """
     match = REFERENCE.fullmatch(reference)
     if match is None or match["account"] != place.account:
-        return
+        return None
     try:
         backend = Place(match["account"], match["region"]).backend("ecr")
         wanted = {"imageTag": None if match["digest"] else match["tag"] or "latest", "imageDigest": match["digest"]}
-        backend.describe_images(match["repository"], None, [wanted])
+        (image,) = backend.describe_images(match["repository"], None, [wanted])
     except JsonRESTError as error:
         raise CannotPullContainerError(
             f"pull image manifest has been retried 1 time(s): failed to resolve ref {reference}: {reference}: not found"
         ) from error
     if execution_role is None:
-        return
+        return image
     arn = place.arn("ecr", f"repository/{match['repository']}")
     role = execution_role.split("/")[-1]
     if not allows(role_documents(place, role), "ecr:BatchGetImage", arn):
@@ -39,3 +40,4 @@ def check(place: Place, reference: str, execution_role: str | None) -> None:
             f"pull image manifest has been retried 1 time(s): unexpected status from HEAD request to {reference}: "
             f"403 Forbidden: assumed-role/{role} is not authorized to perform: ecr:BatchGetImage on resource: {arn}"
         )
+    return image

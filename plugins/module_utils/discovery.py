@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 
+from ansible_collections.mlops.metaflow.plugins.module_utils.image_source import content_tags
+
 TAG_STACK = "mlops.metaflow/stack"
 TAG_ENVIRONMENT = "mlops.metaflow/environment"
 TAG_COMPONENT = "mlops.metaflow/component"
@@ -313,6 +315,24 @@ def _event_rules(scope, names):
     return found
 
 
+def _flow_images(scope, names):
+    """Find images by ``repository:tag``, with the tag that says the image's content."""
+    client = scope.client("ecr")
+    found = {}
+    for name in names:
+        repository, tag = name.rsplit(":", 1)
+        with absent_when("ImageNotFoundException", "RepositoryNotFoundException"):
+            answer = client.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+            item = answer["imageDetails"][0]
+            found[name] = {"id": item["imageDigest"], "tag": next(iter(content_tags(item.get("imageTags"))), tag)}
+    return found
+
+
+def _codebuild_projects(scope, names):
+    items = scope.client("codebuild").batch_get_projects(names=names)["projects"]
+    return {item["name"]: {"id": item["arn"], "arn": item["arn"], "tags": tag_map(item.get("tags"))} for item in items}
+
+
 def _availability_zones(scope, names):
     zones = scope.client("ec2").describe_availability_zones(
         Filters=[{"Name": "zone-type", "Values": ["availability-zone"]}, {"Name": "state", "Values": ["available"]}]
@@ -361,6 +381,8 @@ READERS = {
     "flow_secret": _flow_secrets,
     "state_machine": _state_machines,
     "started_by_running": _started_by_running,
+    "flow_image": _flow_images,
+    "codebuild_project": _codebuild_projects,
     "event_rule": _event_rules,
 }
 

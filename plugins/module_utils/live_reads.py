@@ -310,6 +310,26 @@ def step_functions(names):
     ]
 
 
+def flow_image(names):
+    project = names["flow_image_name"]
+    role = {"RoleName": project}
+    current = {"repositoryName": names["repository_name"], "imageIds": [{"imageTag": names["flow_image_current_tag"]}]}
+
+    def which(answer):
+        """Return which image is in use: pulls and scans change the rest."""
+        keys = ("imageDigest", "imageTags")
+        return {"imageDetails": [{key: item.get(key) for key in keys} for item in answer["imageDetails"]]}
+
+    return [
+        Read("ecr", "describe_images", current, only=which),
+        Read("codebuild", "batch_get_projects", {"names": [project]}),
+        Read("iam", "get_role", role),
+        Read("iam", "list_attached_role_policies", role),
+        Read("iam", "get_role_policy", {**role, "PolicyName": project}),
+        log_group(names["flow_image_log_group_name"]),
+    ]
+
+
 def metadata_service(names):
     family = names["metadata_service_name"]
     cluster = names["cluster_name"]
@@ -424,6 +444,7 @@ READS = {
         api,
         batch,
         step_functions,
+        flow_image,
         metadata_service,
         client_config,
         flows,

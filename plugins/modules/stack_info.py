@@ -36,7 +36,8 @@ options:
         C(vpc_endpoint), C(security_group), C(launch_template), C(load_balancer), C(target_group), C(rest_api),
         C(vpc_link), C(api_key), C(job_queue), C(compute_environment), C(db_instance), C(kms_key) (by alias), C(secret),
         C(flow_secret) (all below a prefix), C(state_machine) and C(event_rule) (all whose names begin so),
-        C(started_by_running) (what executions of state machines that run may start) and C(availability_zone).'
+        C(started_by_running) (what executions of state machines that run may start), C(flow_image) (by
+        C(repository:tag)), C(codebuild_project) and C(availability_zone).'
     type: dict
     default: {}
   gather:

@@ -184,12 +184,17 @@ def _batch_gone(operation, key, argument):
     return gone
 
 
+def _project_gone(client, arn):
+    return not client("codebuild").batch_get_projects(names=[arn.rpartition("/")[2]])["projects"]
+
+
 GONE = {
     "ec2:natgateway": _ec2_state("describe_nat_gateways", "NatGateways", "NatGatewayIds"),
     "ec2:vpc-endpoint": _ec2_state("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointIds"),
     "ec2:instance": _instance_gone,
     "kms:key": _key_gone,
     "secretsmanager:secret": _secret_gone,
+    "codebuild:project": _project_gone,
     "ecs:cluster": _cluster_gone,
     "ecs:service": _service_gone,
     "ecs:task": _task_gone,

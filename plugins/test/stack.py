@@ -8,6 +8,8 @@ import ipaddress
 import re
 from pathlib import Path
 
+from ansible_collections.mlops.metaflow.plugins.module_utils.image_build import docker_builds
+
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
@@ -63,4 +65,5 @@ class TestModule:
             "room_for": room_for,
             "private_block": private_block,
             "fullmatch": fullmatch,
+            "docker_builds": docker_builds,
         }

@@ -109,6 +109,17 @@ class Stack:
         logs.create_log_group(logGroupName=f"/{self.name}", tags=self.map)
         return [f"arn:aws:logs:{self.account}:log-group:/{self.name}"]
 
+    def codebuild(self, codebuild: Any) -> list[str]:
+        project = codebuild.create_project(
+            name=self.name,
+            source={"type": "S3", "location": "bucket/source.zip"},
+            artifacts={"type": "NO_ARTIFACTS"},
+            environment={"type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL"},
+            serviceRole=self.role("codebuild.amazonaws.com"),
+            tags=self.lower,
+        )["project"]
+        return [project["arn"]]
+
     def sns(self, sns: Any) -> list[str]:
         return [sns.create_topic(Name=self.name, Tags=self.upper)["TopicArn"]]
 
@@ -271,7 +282,7 @@ def tagged(emulator: Emulator, name: str, *types: str) -> dict[str, dict[str, st
 
 
 COVERED_BY_MOTO = ["dynamodb", "ecs", "kms", "lambda", "logs", "s3", "secretsmanager", "sns", "ssm", "stepfunctions"]
-LEFT_OUT_BY_MOTO = ["apigateway", "batch", "ec2", "ecr", "elbv2", "events", "rds", "sagemaker"]
+LEFT_OUT_BY_MOTO = ["apigateway", "batch", "codebuild", "ec2", "ecr", "elbv2", "events", "rds", "sagemaker"]
 
 
 def check_found(emulator: Emulator, name: str, service: str) -> None:

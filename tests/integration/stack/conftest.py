@@ -30,6 +30,13 @@ CHAINS = {
     "chains_notice_topic_arn": "arn:aws:sns:us-east-1:123456789012:failures",
 }
 
+#: Its image of flows, whose build gets a secret.
+IMAGE = {
+    "flow_image_requirements": str(ROOT / "tests" / "integration" / "stack" / "requirements.txt"),
+    "flow_image_build_secrets": ["CANARY"],
+    "flow_image_builder": "codebuild",  # where an engine runs too: it has no base image
+}
+
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
@@ -54,7 +61,8 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Complete]:
     emulator = Emulator(tmp_path_factory.mktemp("complete-account") / "state")
     try:
         home = tmp_path_factory.mktemp("complete") / "home"
-        stack = Stack(emulator, home, variables={"secrets_flow_values": {"CANARY": CANARY}, **FLOWS, **CHAINS})
+        variables = {"secrets_flow_values": {"CANARY": CANARY}, **IMAGE, **FLOWS, **CHAINS}
+        stack = Stack(emulator, home, variables=variables)
         yield Complete.converge(stack)
     finally:
         emulator.stop()

@@ -78,6 +78,12 @@ VALUES: dict[str, tuple[Any, str]] = {
         "is not allowed: it must be a list in which exactly one queue has the empty name",
     ),
     "stack_state_machine_prefix": ("p" * 41, "it must be at most 40 letters, digits, hyphens and underscores"),
+    "flow_image_requirements": (
+        "/nowhere/requirements.txt",
+        "where this is mended: there is no file /nowhere/requirements.txt on this machine",
+    ),
+    "flow_image_build_secrets": (["A B"], "it must be a list of keys of secrets_flow_values, e.g. [PIP_INDEX_URL]"),
+    "flow_image_timeout_minutes": (1, "flow_image_timeout_minutes '1' is not allowed: it must be 5 to 480 minutes"),
     "metadata_service_image": (
         "metaflow:latest",
         "metadata_service_image 'metaflow:latest' is not allowed: it must be",
@@ -137,6 +143,10 @@ TYPES: dict[str, tuple[Any, str]] = {
     "api_gateway_enabeld": (False, "'api_gateway_enabeld' is no variable of api; did you mean 'api_gateway_enabled'?"),
     "batch_compute_environments": ([{"name": "ec2", "type": "EC3", "maxv_cpus": 1}], "got: EC3"),
     "step_functions_log_retention_days": (31, "value of step_functions_log_retention_days must be one of: 1, 3, 5, 7"),
+    "flow_image_builder": (
+        "podman",
+        "flow_image_builder must be one of: auto, docker, codebuild, got: podman",
+    ),
     "metadata_service_cpu": (300, "value of metadata_service_cpu must be one of: 256, 512, 1024"),
     "client_config_verify_flow": ("perhaps", "argument 'client_config_verify_flow' is of type str"),
     "flows_list": ([{"file": "a.py"}], "missing required arguments: name found in flows_list"),

@@ -44,6 +44,7 @@ NOT_COMPARED = {
     "apigateway:GetStage": "stands in GetStages",
     "apigateway:GetDeployment": "can't be changed; the stage names it",
     "apigateway:GetApiKey": "the key's value, for the client's configuration",
+    "ecr:DescribeImageScanFindings": "what is known of an image, which no role sets",
     "stepfunctions:ListExecutions": "executions that run, which keep what they may start",
     "ec2:DescribeInstanceTypes": "what fits on a machine; EC2's own",
     "events:DescribeRule": "stands in ListRules",
@@ -118,7 +119,7 @@ DRIFTED = (
     "get_bucket_versioning Bucket=", "get_key_rotation_status", "get_role_policy RoleName=metaflow-local-batch-job",
     "imageTagMutability", "SecurityGroups[metaflow-local-database].IpPermissions", "BackupRetentionPeriod",
     "jobQueues[metaflow-local].priority", "throttle.rateLimit", "retentionInDays", "describe_task_definition",
-    ".metaflowconfig/config_local.json",
+    "describe_images", ".metaflowconfig/config_local.json",
 )  # fmt: skip
 
 #: The state machine of the flow that the complete stack has.
@@ -218,6 +219,11 @@ def throttle_the_clients(account: Account, stack: Stack) -> None:
 @drift("step_functions")
 def keep_logs_for_a_day(account: Account, stack: Stack) -> None:
     account.client("logs").put_retention_policy(logGroupName="/aws/vendedlogs/states/metaflow-local", retentionInDays=1)
+
+
+@drift("flow_image")
+def take_the_image_out_of_use(account: Account, stack: Stack) -> None:
+    account.client("ecr").batch_delete_image(repositoryName="metaflow-local/flows", imageIds=[{"imageTag": "current"}])
 
 
 @drift("metadata_service")
