@@ -65,7 +65,8 @@ def test_the_prediction_tables_have_the_columns_that_were_promised(empty_place):
     for table in TABLES.values():
         found = sql(
             empty_place,
-            f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position",
+            "SELECT column_name FROM information_schema.columns "
+            f"WHERE table_name = '{table}' ORDER BY ordinal_position",
         )
         assert [name for (name,) in found] == [*promised, "model_version", "predicted_at"]
 

@@ -80,7 +80,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "stack_state_machine_prefix": ("p" * 41, "it must be at most 40 letters, digits, hyphens and underscores"),
     "flow_image_requirements": (
         "/nowhere/requirements.txt",
-        "where this is mended: there is no file /nowhere/requirements.txt on this machine",
+        "flow_image_requirements is not allowed: there is no file /nowhere/requirements.txt on this machine",
     ),
     "flow_image_build_secrets": (["A B"], "it must be a list of keys of secrets_flow_values, e.g. [PIP_INDEX_URL]"),
     "flow_image_timeout_minutes": (1, "flow_image_timeout_minutes '1' is not allowed: it must be 5 to 480 minutes"),
