@@ -63,12 +63,12 @@ def cluster() -> Iterator[dict[str, str]]:
         port = str(probe.getsockname()[1])
 
     def run(*command: str) -> None:
-        subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL, timeout=120, **as_account)
+        subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL, timeout=600, **as_account)
 
     run(initdb, "-D", str(data), "-A", "scram-sha-256", "-U", "model_service", "--pwfile", str(password_file), "-N")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={home} -c fsync=off"
     try:
-        run(pg_ctl, "-D", str(data), "-l", str(home / "log"), "-o", options, "-w", "start")
+        run(pg_ctl, "-D", str(data), "-l", str(home / "log"), "-o", options, "-w", "-t", "300", "start")
         yield {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "model_service", "PASSWORD_FILE": str(password_file)}
     finally:
         subprocess.run(
@@ -258,7 +258,7 @@ class Process:
     def await_line(self, part: str, times: int = 1) -> None:
         """Wait until the process has said something a number of times."""
         with self._news:
-            said = self._news.wait_for(lambda: sum(part in line for line in self.lines) >= times, timeout=90)
+            said = self._news.wait_for(lambda: sum(part in line for line in self.lines) >= times, timeout=300)
         assert said, "".join(self.lines)
 
     def kill(self) -> None:

@@ -18,7 +18,7 @@ def page_of_a_service(shared, start_for_module):
     start_for_module(shared.environment, port)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_SERVICE_URL", f"http://127.0.0.1:{port}")
-        yield lambda: AppTest.from_file(PAGE, default_timeout=90).run()
+        yield lambda: AppTest.from_file(PAGE, default_timeout=300).run()
 
 
 def press(page: AppTest, title: str) -> AppTest:
