@@ -34,7 +34,7 @@ from warm_models import Models
 
 sys.path.remove(_HERE)
 
-GRACE = 3.0  # s between the interrupt of a module whose worker left, and its end by SIGKILL
+GRACE = 5.0  # s between the interrupt of a module whose worker left, and its end by SIGKILL
 LEARN_LIMIT = 60  # s for the imports before a fork; a server that hangs there would miss the end of its controller
 
 # What an interpreter or a C library reads when it starts or when a library is imported. Set for one task alone, they

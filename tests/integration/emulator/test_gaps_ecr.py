@@ -33,14 +33,14 @@ def test_the_token_is_for_the_endpoint_that_it_names(emulator: Emulator, name: s
 @pytest.mark.gap("ecr/findings-of-scans")
 def test_what_is_pushed_is_scanned_and_nothing_is_invented(emulator: Emulator, name: str, refused: Refused) -> None:
     ecr = emulator.client("ecr")
-    for scans in (True, False):
-        ecr.create_repository(repositoryName=f"{name}-{scans}", imageScanningConfiguration={"scanOnPush": scans})
+    for repository, scans in ((f"{name}-scanned", True), (f"{name}-plain", False)):
+        ecr.create_repository(repositoryName=repository, imageScanningConfiguration={"scanOnPush": scans})
         ecr.put_image(
-            repositoryName=f"{name}-{scans}", imageManifest=MANIFEST, imageManifestMediaType=MEDIA_TYPE, imageTag="1"
+            repositoryName=repository, imageManifest=MANIFEST, imageManifestMediaType=MEDIA_TYPE, imageTag="1"
         )
-    answer = ecr.describe_image_scan_findings(repositoryName=f"{name}-True", imageId={"imageTag": "1"})
+    answer = ecr.describe_image_scan_findings(repositoryName=f"{name}-scanned", imageId={"imageTag": "1"})
     assert answer["imageScanStatus"]["status"] == "COMPLETE"
     assert answer["imageScanFindings"]["findings"] == []
     assert answer["imageScanFindings"]["findingSeverityCounts"] == {}
     with refused("ScanNotFoundException"):
-        ecr.describe_image_scan_findings(repositoryName=f"{name}-False", imageId={"imageTag": "1"})
+        ecr.describe_image_scan_findings(repositoryName=f"{name}-plain", imageId={"imageTag": "1"})

@@ -6,15 +6,15 @@ from metaflow import FlowSpec, Parameter, step
 class HelloFlow(FlowSpec):
     """Greets."""
 
-    name = Parameter("name", default="world")
+    whom = Parameter("whom", default="world")
     fail = Parameter("fail", type=bool, default=False)
 
     @step
     def start(self):
         """Greet, or fail."""
         if self.fail:
-            raise RuntimeError(f"no greeting for {self.name}")
-        self.greeting = f"hello {self.name}"
+            raise RuntimeError(f"no greeting for {self.whom}")
+        self.greeting = f"hello {self.whom}"
         self.next(self.end)
 
     @step
