@@ -98,7 +98,7 @@ class Account:
             for status in ("RUNNABLE", "STARTING", "RUNNING"):
                 for job in self.batch.list_jobs(jobQueue=queue, jobStatus=status)["jobSummaryList"]:
                     self.batch.terminate_job(jobId=job["jobId"], reason="the test has ended")
-                    self.reached(job["jobId"], "FAILED")
+                    self.reached(job["jobId"], "FAILED", "SUCCEEDED")  # it may just have come to its end
 
     def supply(self, **scarce):
         self.emulator.request("POST", "/_runtime/supply", scarce)
