@@ -213,23 +213,23 @@ def _publish_states() -> None:
     @wrap(Execution, "start")
     def start(original: Callable[..., None], self: Execution) -> None:
         original(self)
-        _publish(self)
+        _publish(self, "RUNNING")  # whatever it is by now: a short one may have ended
 
     @wrap(BaseExecutionWorkerCommunication, "terminated")
     def terminated(original: Callable[..., None], self: BaseExecutionWorkerCommunication) -> None:
         original(self)
-        _publish(self.execution)
+        _publish(self.execution, self.execution.status)
 
 
-def _publish(execution: Execution) -> None:
+def _publish(execution: Execution, status: str) -> None:
     """https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html"""
     detail = {
         "executionArn": execution.exec_arn,
         "stateMachineArn": execution.state_machine.arn,
         "name": execution.name,
-        "status": execution.status,
-        "error": execution.error,
-        "cause": execution.cause,
+        "status": status,
+        "error": None if status == "RUNNING" else execution.error,
+        "cause": None if status == "RUNNING" else execution.cause,
     }
     place = Place(execution.account_id, execution.region_name)
     publish(place, "aws.states", "Step Functions Execution Status Change", [execution.exec_arn], detail)
