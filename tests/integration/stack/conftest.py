@@ -10,6 +10,9 @@ import pytest
 from emulated_aws import ROOT, Emulator
 from stack_runs import CANARY, Complete, Stack
 
+#: Groups of tests by the time that they take, the longest first.
+GROUPS = ["complete-stack", "interrupted", "changed-variables", "adopted", "bad-input"]
+
 #: What the complete stack deploys. The schedule's year is far away, so that nothing runs by itself.
 FLOWS = {
     "flows_source": str(ROOT / "tests" / "integration" / "stack" / "flows"),
@@ -36,6 +39,17 @@ IMAGE = {
     "flow_image_build_secrets": ["CANARY"],
     "flow_image_builder": "codebuild",  # where an engine runs too: it has no base image
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups of tests that take longest: the last one running alone would leave a processor idle."""
+    items.sort(key=lambda item: GROUPS.index(group_of(item)) if group_of(item) in GROUPS else len(GROUPS))
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the group whose tests one process runs one after the other; an empty text for none."""
+    marker = item.get_closest_marker("xdist_group")
+    return marker.args[0] if marker else ""
 
 
 @pytest.fixture(scope="module")
