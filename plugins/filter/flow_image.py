@@ -7,13 +7,8 @@ from __future__ import annotations
 from ansible_collections.mlops.metaflow.plugins.module_utils.image_source import source_problems
 
 
-def image_problems(requirements, dockerfile, context):
-    """Return a sentence for each thing that is wrong with a requirements file or a Dockerfile on this machine."""
-    return source_problems(requirements, dockerfile, context)
-
-
 class FilterModule:
     """The filters of this file."""
 
     def filters(self):
-        return {"image_problems": image_problems}
+        return {"image_problems": source_problems}

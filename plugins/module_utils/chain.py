@@ -41,9 +41,14 @@ def text(value):
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def texts(parameters):
+    """Return parameters with their values as :func:`text`."""
+    return {name: text(value) for name, value in parameters.items()}
+
+
 def flow_input(parameters):
     """Return the input, as a map, by which a flow's execution gets values of its parameters."""
-    return {"Parameters": json.dumps({name: text(value) for name, value in parameters.items()}, sort_keys=True)}
+    return {"Parameters": json.dumps(texts(parameters), sort_keys=True)}
 
 
 def step_name(item):
@@ -95,7 +100,7 @@ def definition(chain, place):
     compiler = _Compiler(place, sorted(step_name(item) for item in flows_of(chain["steps"])))
     start = compiler.sequence(chain["steps"], None)
     results = {step: {"Status": "NOT_RUN"} for step in compiler.steps}
-    parameters = {name: text(value) for name, value in (chain.get("parameters") or {}).items()}
+    parameters = texts(chain.get("parameters") or {})
     machine = {
         "Comment": f"Chain {chain['name']} of {place.prefix}",
         "StartAt": "Defaults",

@@ -192,17 +192,4 @@ def without(secrets, text):
     return text
 
 
-def docker_builds(environment=None):
-    """Tell whether a container engine answers here, and Docker's command has BuildKit (its plug-in buildx)."""
-    given = {**os.environ, **(environment or {})}
-    for command in (["docker", "buildx", "version"], ["docker", "version", "--format", "{{.Server.Version}}"]):
-        try:
-            done = subprocess.run(command, capture_output=True, env=given, timeout=20)  # noqa: S603 - constants
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-        if done.returncode:
-            return False
-    return True
-
-
 BUILDERS = {builder.name: builder for builder in (DockerBuild, CodeBuild)}

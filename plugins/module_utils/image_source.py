@@ -11,11 +11,7 @@ import hashlib
 import json
 import re
 import tarfile
-from contextlib import suppress
 from pathlib import Path
-
-with suppress(ImportError):  # the module reports a missing library
-    from docker.utils.build import create_archive, exclude_paths
 
 #: How tags by content begin.
 TAG_PREFIX = "content-"
@@ -50,6 +46,8 @@ class Source:
     @classmethod
     def of_dockerfile(cls, dockerfile, context):
         """The context that is a folder, without what its .dockerignore leaves out."""
+        from docker.utils.build import exclude_paths  # here: discovery and the controller need only what is light
+
         folder = Path(context).expanduser().resolve()
         name = str(Path(dockerfile).expanduser().resolve().relative_to(folder))
         ignore = folder / ".dockerignore"
@@ -59,6 +57,8 @@ class Source:
 
     def write(self, file):
         """Write the context as a tar archive; packed, because buildx doesn't know every other one when it sees it."""
+        from docker.utils.build import create_archive
+
         create_archive(self._folder, files=self._names, fileobj=file, gzip=True, extra_files=self._extra)
 
     def tag(self, file, **settings):

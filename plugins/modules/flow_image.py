@@ -166,8 +166,9 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.mlops.metaflow.plugins.module_utils.container_engine import docker_builds
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import client_factory
-from ansible_collections.mlops.metaflow.plugins.module_utils.image_build import BUILDERS, docker_builds
+from ansible_collections.mlops.metaflow.plugins.module_utils.image_build import BUILDERS
 from ansible_collections.mlops.metaflow.plugins.module_utils.image_source import Source, content_tags
 from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
     AwsResource,

@@ -136,6 +136,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import metaflow_config
+from ansible_collections.mlops.metaflow.plugins.module_utils.chain import texts
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import absent_when, client_factory
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment import (
     TAG_FLOW,
@@ -278,7 +279,7 @@ def main():
         if module.params["flow"]:
             arn = execution.start_flow(module.params["flow"])
         elif starts:
-            arn = execution.start(module.params["state_machine_arn"], json.dumps(module.params["parameters"]))
+            arn = execution.start(module.params["state_machine_arn"], json.dumps(texts(module.params["parameters"])))
         if module.params["wait"]:
             execution.wait(arn)
         module.exit_json(changed=starts, execution=execution.describe(arn))

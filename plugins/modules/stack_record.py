@@ -187,14 +187,16 @@ def read_file_tree(path):
 def read_live(names, files, record, client):
     """Return ``(documents, unreadable)`` of all components that have reads.
 
-    The run tells the files of the components that it has selected; those of others are the recorded ones.
+    The run tells the files of the components that it has selected. Those of others count as they were recorded: their
+    paths are not followed, because whoever may write to the bucket could name any.
     """
     reads = {component: calls(names) for component, calls in live_reads.READS.items()}
     documents, unreadable = live.read_documents(reads, client)
-    recorded = {name: list(kept["document"].get("files", {})) for name, kept in record["components"].items()}
-    for component, paths in (recorded | files).items():
-        if component in documents and paths:
-            documents[component]["files"] = read_files(paths)
+    for component, document in documents.items():
+        recorded = record["components"].get(component, {"document": {}})["document"].get("files")
+        found = read_files(files[component]) if component in files else recorded
+        if found:
+            document["files"] = found
     return documents, unreadable
 
 

@@ -8,7 +8,7 @@ import ipaddress
 import re
 from pathlib import Path
 
-from ansible_collections.mlops.metaflow.plugins.module_utils.image_build import docker_builds
+from ansible_collections.mlops.metaflow.plugins.module_utils.container_engine import docker_builds
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 

@@ -98,7 +98,7 @@ def test_a_file_is_part_of_what_a_component_has(record, tmp_path):
     assert record(**given)["unchanged"] == []
 
 
-def test_files_of_a_component_that_is_not_selected_are_those_recorded(record, tmp_path):
+def test_files_of_a_component_that_is_not_selected_count_as_recorded(record, tmp_path):
     file = tmp_path / "config.json"
     file.write_text("{}")
     both = {"inputs": {"client_config": "x", "flows": "y"}, "waves": [["client_config"], ["flows"]]}
@@ -107,7 +107,8 @@ def test_files_of_a_component_that_is_not_selected_are_those_recorded(record, tm
     record("present", inputs={"flows": "y"}, waves=both["waves"])
     assert record(**both, **files)["unchanged"] == ["client_config", "flows"]
     file.write_text("{ }")
-    assert record(inputs={"flows": "y"}, waves=both["waves"])["waiting"] == ["flows"]
+    assert record(inputs={"flows": "y"}, waves=both["waves"])["unchanged"] == ["flows"]
+    assert record(**both, **files)["waiting"] == ["flows"]
 
 
 BAD_RECORDS = {"no JSON": b"{", "no text": b"\xff\xfe", "another form": b"[1]", "another version": b'{"version": 99}'}

@@ -21,7 +21,7 @@ def test_a_chain_to_its_end(complete: Complete) -> None:
 
 
 def test_a_chain_that_fails_shows_the_log_of_the_step_that_failed_in_its_flow(complete: Complete) -> None:
-    message = run_chain(complete, chain="nightly", parameters={"fail": "true"}).refused()
+    message = run_chain(complete, chain="nightly", parameters={"fail": True}).refused()
     assert "step HelloFlow/start, job " in message
     assert "RuntimeError: no greeting for world" in message
     assert "ended as FAILED; its log is above." in message
