@@ -19,6 +19,8 @@ NOT_PROXIED = "127.0.0.1,localhost"
 SHORTEST_SECRET = 4
 """Characters; nobody masks a shorter value, which would be found in every line."""
 LOCAL_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)")
+TEMPORARY = re.compile(r"""(?<![\w./~-])/tmp/([^/\s"';|&<>()]+)""")
+"""The first part of a path below /tmp, where it stands by itself. Metaflow's jobs all write /tmp/step_command.sh."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class Container:
         path = container_path(*self._built.programs, programs)
         home = {"HOME": str(directory), "TMPDIR": str(directory), "PATH": path}
         return LocalProcess(
-            command,
+            [TEMPORARY.sub(self._own_temporary, word) for word in command],
             {**home, **self._environment},
             directory,
             on_line,
@@ -225,6 +227,10 @@ class Container:
         unmoved = {port: port for port in self.definition.ports if self._engine}
         self.ports = unmoved | {port: local[variable] for variable, port in listening.items()}
         return {variable: str(port) for variable, port in local.items()}
+
+    def _own_temporary(self, match: re.Match[str]) -> str:
+        """A path in the container's /tmp, as one in its own directory; a folder that this machine has there stays."""
+        return match[0] if Path(match[0]).is_dir() else str(self._directory / match[1])
 
     def _local_address(self, match: re.Match[str]) -> str:
         port = int(match[1])

@@ -2,6 +2,8 @@
 
 import json
 import time
+import uuid
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -52,6 +54,15 @@ def test_overrides_and_parameters_make_the_command(batch):
     job = batch.done(override)
     assert batch.log(job) == ["over"]
     assert job["container"]["vcpus"] == 2
+
+
+def test_what_a_command_writes_below_tmp_is_its_own(batch):
+    name = f"/tmp/{uuid.uuid4()}.txt"
+    first = batch.done(batch.submit("sh", "-c", f"echo mine > {name}; cat '{name}'"))
+    assert batch.log(first) == ["mine"]
+    second = batch.done(batch.submit("sh", "-c", f"test -e {name} || echo none"))
+    assert batch.log(second) == ["none"]
+    assert not Path(name).exists()
 
 
 def test_a_failing_job_tells_its_exit_code(batch):
