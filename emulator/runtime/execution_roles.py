@@ -21,13 +21,14 @@ from moto.stepfunctions.responses import StepFunctionResponse
 
 from emulator.gaps import before, wrap
 
+from .http_task import HttpTask, find_connection
 from .place import Place
-from .policies import allows, find_role, role_documents, trusts
+from .policies import Context, allows, find_role, role_documents, trusts
 
 SERVICE_PRINCIPAL = "states.amazonaws.com"
 
-Permission = tuple[str, str]
-"""Action and resource."""
+Permission = tuple[str, str] | tuple[str, str, Context]
+"""Action and resource, and what conditions may ask for."""
 
 
 class NotAssumable(AWSError):
@@ -40,13 +41,14 @@ class NotAssumable(AWSError):
 def install() -> None:
     """Let machines have only roles that the service may assume, and act as them.
 
-    That is: in states of the four services that Metaflow and chains of flows use.
+    That is: in states of the services that Metaflow and chains of flows use.
     """
     for service, needed in (
         (StateTaskServiceBatch, _for_batch),
         (StateTaskServiceDynamoDB, _for_dynamodb),
         (StateTaskServiceSfn, _for_states),
         (StateTaskServiceSns, _for_sns),
+        (HttpTask, _for_http),
     ):
         _check_before(service, needed)
     for operation in ("create_state_machine", "update_state_machine"):
@@ -79,12 +81,13 @@ def _check_before(service: type, needed: Callable[..., Iterator[Permission]]) ->
         role = find_role(place, details.role_arn)
         if role is None or not trusts(place, role.arn, SERVICE_PRINCIPAL):
             raise _denied(f"{SERVICE_PRINCIPAL} is not authorized to assume the role {details.role_arn}")
-        for action, resource in needed(place, self.resource, normalised_parameters):
-            _check(place, role.name, action, resource)
+        machine = env.states.context_object.context_object_data["StateMachine"]["Id"]
+        for permission in needed(place, self.resource, normalised_parameters, machine):
+            _check(place, role.name, *permission)
         original(self, env, resource_runtime_part, normalised_parameters, state_credentials)
 
 
-def _for_batch(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+def _for_batch(place: Place, resource: Any, parameters: dict[str, Any], machine: str) -> Iterator[Permission]:
     """https://docs.aws.amazon.com/step-functions/latest/dg/connect-batch.html"""
     batch = place.backend("batch")
     definition, queue = (
@@ -96,20 +99,30 @@ def _for_batch(place: Place, resource: Any, parameters: dict[str, Any]) -> Itera
         yield from _managed_rule(place, "StepFunctionsGetEventsForBatchJobsRule")
 
 
-def _for_dynamodb(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+def _for_dynamodb(place: Place, resource: Any, parameters: dict[str, Any], machine: str) -> Iterator[Permission]:
     action = resource.api_action[0].upper() + resource.api_action[1:]
     yield f"dynamodb:{action}", place.arn("dynamodb", f"table/{parameters['TableName']}")
 
 
-def _for_states(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+def _for_states(place: Place, resource: Any, parameters: dict[str, Any], machine: str) -> Iterator[Permission]:
     """https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html"""
     yield "states:StartExecution", parameters["stateMachineArn"]
     if resource.condition is not None:
         yield from _managed_rule(place, "StepFunctionsGetEventsForStepFunctionsExecutionRule")
 
 
-def _for_sns(place: Place, resource: Any, parameters: dict[str, Any]) -> Iterator[Permission]:
+def _for_sns(place: Place, resource: Any, parameters: dict[str, Any], machine: str) -> Iterator[Permission]:
     yield "sns:Publish", parameters["TopicArn"]
+
+
+def _for_http(place: Place, resource: Any, parameters: dict[str, Any], machine: str) -> Iterator[Permission]:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/call-https-apis.html"""
+    asked = {"states:HTTPEndpoint": parameters["ApiEndpoint"], "states:HTTPMethod": parameters["Method"]}
+    yield "states:InvokeHTTPEndpoint", machine, asked
+    connection = find_connection(place, parameters["Authentication"]["ConnectionArn"])
+    yield "events:RetrieveConnectionCredentials", connection.arn
+    for action in ("GetSecretValue", "DescribeSecret"):
+        yield f"secretsmanager:{action}", connection.secret_arn
 
 
 def _managed_rule(place: Place, name: str) -> Iterator[Permission]:
@@ -118,8 +131,8 @@ def _managed_rule(place: Place, name: str) -> Iterator[Permission]:
         yield f"events:{action}", place.arn("events", f"rule/{name}")
 
 
-def _check(place: Place, role: str, action: str, resource: str) -> None:
-    if not allows(role_documents(place, role), action, resource):
+def _check(place: Place, role: str, action: str, resource: str, context: Context | None = None) -> None:
+    if not allows(role_documents(place, role), action, resource, context):
         user = f"arn:{place.partition}:sts::{place.account}:assumed-role/{role}"
         raise _denied(f"User: {user} is not authorized to perform: {action} on resource: {resource}")
 

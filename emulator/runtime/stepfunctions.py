@@ -29,7 +29,7 @@ from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommu
 
 from emulator.gaps import replace, wrap
 
-from . import execution_roles
+from . import execution_roles, http_task
 from .batch_scheduler import BatchScheduler
 from .eventbridge import publish
 from .place import Place
@@ -48,6 +48,7 @@ def install(endpoint: str, scheduler: BatchScheduler) -> None:
     _read_bodies()
     _spell_executions()
     _write_map_results()
+    http_task.install()
     execution_roles.install()
     _publish_states()
 

@@ -53,9 +53,14 @@ def chain_role(compiled, place, prefix, running):
     }
 
 
-def notice_definition(topic_arn, place, console):
+def notice_definition(channels, place, console):
     """Return the definition of the state machine that tells of chains that failed."""
-    return chain.notice_definition(topic_arn, chain.Place(**place), console)
+    return chain.notice_definition(channels, chain.Place(**place), console)
+
+
+def notice_statements(channels, machine_arn, place):
+    """Return what that state machine may do."""
+    return chain.notice_statements(channels, machine_arn, chain.Place(**place))
 
 
 class FilterModule:
@@ -69,6 +74,7 @@ class FilterModule:
             "flow_input": flow_input,
             "flow_machine": flow_machine,
             "notice_definition": notice_definition,
+            "notice_statements": notice_statements,
             "status_pattern": chain.status_pattern,
             "trigger_problems": chain_problems.trigger_problems,
         }

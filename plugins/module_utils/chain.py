@@ -327,11 +327,13 @@ def execution_url(console, region, execution):
     return f"{console}/states/home?region={region}#/v2/executions/details/{execution}"
 
 
-def notice_definition(topic_arn, place, console):
+def notice_definition(channels, place, console):
     """Return the definition of the state machine that tells of a chain that failed, as EventBridge starts it.
 
     EventBridge itself can publish to a topic only if the topic's own policy says so; a state machine's role is enough.
 
+    :param dict channels: who is told: ``{"topic_arn": ARN, "webhook": {"url": …, "connection_arn": …}}``, each left out
+        or None for none.
     :param str console: how the address of AWS's console begins: "https://eu-west-1.console.aws.amazon.com".
     """
     machine = "States.ArrayGetItem(States.StringSplit($.detail.stateMachineArn, ':'), 6)"
@@ -343,8 +345,14 @@ def notice_definition(topic_arn, place, console):
         )
         return {
             "Type": "Pass",
-            "Parameters": {"message.$": text, "subject.$": f"States.Format('{{}}: {{}}', {machine}, $.detail.status)"},
-            "Next": "Publish",
+            "Parameters": {
+                "message.$": text,
+                "subject.$": f"States.Format('{{}}: {{}}', {machine}, $.detail.status)",
+                "status.$": "$.detail.status",
+                "execution.$": "$.detail.executionArn",
+                "log.$": url,
+            },
+            "Next": "Tell",
         }
 
     named = {"Variable": "$.detail.cause", "IsPresent": True}, {"Variable": "$.detail.cause", "IsString": True}
@@ -360,11 +368,70 @@ def notice_definition(topic_arn, place, console):
             },
             "With the step": message(" {}", "$.detail.cause"),
             "Without the step": message(""),
-            "Publish": {
-                "Type": "Task",
-                "Resource": f"arn:{place.partition}:states:::sns:publish",
-                "Parameters": {"TopicArn": topic_arn, "Message.$": "$.message", "Subject.$": "$.subject"},
-                "End": True,
-            },
+            "Tell": {"Type": "Parallel", "Branches": list(_branches(channels, place)), "End": True},
         },
     }
+
+
+def _branches(channels, place):
+    """Yield a branch for each channel. One that fails is tried again, in which time the other one has told."""
+    tasks = {}
+    if channels.get("topic_arn"):
+        arguments = {"TopicArn": channels["topic_arn"], "Message.$": "$.message", "Subject.$": "$.subject"}
+        tasks["Publish"] = {"Resource": f"arn:{place.partition}:states:::sns:publish", "Parameters": arguments}
+    if channels.get("webhook"):
+        arguments = {
+            "ApiEndpoint": channels["webhook"]["url"],
+            "Method": "POST",
+            "Authentication": {"ConnectionArn": channels["webhook"]["connection_arn"]},
+            # Chat systems show the text; programs read the rest.
+            "RequestBody": {
+                "text.$": "$.message",
+                "subject.$": "$.subject",
+                "status.$": "$.status",
+                "execution.$": "$.execution",
+                "log.$": "$.log",
+            },
+        }
+        tasks["Call"] = {"Resource": f"arn:{place.partition}:states:::http:invoke", "Parameters": arguments}
+    retry = [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 4, "IntervalSeconds": 2, "BackoffRate": 4}]
+    for name, task in tasks.items():
+        yield {"StartAt": name, "States": {name: {"Type": "Task", **task, "Retry": retry, "End": True}}}
+
+
+def notice_statements(channels, machine_arn, place):
+    """Return the statements of the policy by which that state machine, of the ARN ``machine_arn``, tells the channels.
+
+    What a call of a webhook needs: https://docs.aws.amazon.com/step-functions/latest/dg/call-https-apis.html
+    """
+    statements = []
+    if channels.get("topic_arn"):
+        publish = {"Effect": "Allow", "Action": ["sns:Publish"], "Resource": channels["topic_arn"]}
+        statements.append({"Sid": "Publish", **publish})
+    if channels.get("webhook"):
+        asked = {"states:HTTPMethod": "POST", "states:HTTPEndpoint": channels["webhook"]["url"]}
+        connection = channels["webhook"]["connection_arn"]
+        name = connection.split("/")[1]
+        here = f"arn:{place.partition}:secretsmanager:{place.region}:{place.account}"
+        statements += [
+            {
+                "Sid": "CallTheWebhook",
+                "Effect": "Allow",
+                "Action": ["states:InvokeHTTPEndpoint"],
+                "Resource": machine_arn,
+                "Condition": {"StringEquals": asked},
+            },
+            {
+                "Sid": "UseItsConnection",
+                "Effect": "Allow",
+                "Action": ["events:RetrieveConnectionCredentials"],
+                "Resource": connection,
+            },
+            {
+                "Sid": "ReadItsKey",
+                "Effect": "Allow",
+                "Action": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+                "Resource": f"{here}:secret:events!connection/{name}/*",
+            },
+        ]
+    return statements

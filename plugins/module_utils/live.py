@@ -29,6 +29,7 @@ VOLATILE = frozenset(
         "RoleLastUsed",
         "AttachmentCount",  # policies: who else has them
         "LastAccessedDate",  # secrets
+        "LastAuthorizedTime",  # connections of EventBridge
         "LatestRestorableTime",  # RDS
         "EarliestRestorableDateTime",
         "LatestRestorableDateTime",  # DynamoDB

@@ -8,12 +8,17 @@ the calls of a converge that changes nothing with these.
 
 from __future__ import annotations
 
+import hashlib
+import json
+
+from ansible_collections.mlops.metaflow.plugins.module_utils.diff import MASK
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import (
     TAG_COMPONENT,
     TAG_ENVIRONMENT,
     TAG_STACK,
 )
 from ansible_collections.mlops.metaflow.plugins.module_utils.live import Read
+from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_config import is_secret
 
 
 def each(key, make, of=None):
@@ -368,12 +373,31 @@ def client_config(names):
     return []
 
 
+def without_secrets(machine):
+    """Return a state machine's description without the values of secrets, as the record must not hold them.
+
+    Metaflow writes the headers of its service, the API key among them, into the environment of each job. A digest of the
+    value stands in its place, so that another one is seen.
+    """
+
+    def masked(part):
+        if isinstance(part, list):
+            return [masked(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        if isinstance(part.get("Value"), str) and is_secret(part.get("Name", ""), part["Value"]):
+            return {**part, "Value": f"{MASK} {hashlib.sha256(part['Value'].encode()).hexdigest()[:16]}"}
+        return {key: masked(item) for key, item in part.items()}
+
+    return {**machine, "definition": json.dumps(masked(json.loads(machine["definition"])))}
+
+
 def flows(names):
     prefix = names["state_machine_prefix"] + "_"
 
     def about(arn):
         return [
-            Read("stepfunctions", "describe_state_machine", {"stateMachineArn": arn}),
+            Read("stepfunctions", "describe_state_machine", {"stateMachineArn": arn}, only=without_secrets),
             Read("stepfunctions", "list_tags_for_resource", {"resourceArn": arn}),
         ]
 
@@ -423,6 +447,7 @@ def chains(names):
 
     return [
         log_group(names["chains_log_group_name"]),
+        Read("events", "describe_connection", {"Name": notices}),
         Read("iam", "list_roles", then=each("Roles", about_role), only=roles),
         Read(
             "stepfunctions", "list_state_machines", then=each("stateMachines", about, "stateMachineArn"), only=machines

@@ -321,12 +321,17 @@ def written(module, client, store):
     params = module.params
     record = store.read()
     documents, unreadable = read_live(params["names"], params["files"], record, client)
+    for component, why in unreadable.items():
+        module.warn(f"What {component} has in the account can't be read and so not be recorded: {why}")
+    # What another component can't be read of counts as it was recorded: the next comparison reads it again.
+    known = {name: kept["document"] for name, kept in record["components"].items()} | documents
     entries = {
-        component: entry(component, given, documents, params["waves"])
+        component: entry(component, given, known, params["waves"])
         for component, given in params["inputs"].items()
         if component in documents
     }
-    components = {name: kept for name, kept in record["components"].items() if name not in unreadable} | entries
+    kept = {name: kept for name, kept in record["components"].items() if name not in params["inputs"]}
+    components = kept | entries
     new = {"version": VERSION, "components": components, "notes": params["notes"] or record["notes"]}
     if new != record and not module.check_mode:
         store.write(new)

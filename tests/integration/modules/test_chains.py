@@ -14,6 +14,7 @@ from steps import Module
 PLACE = chain.Place("aws", "us-east-1", "123456789012", "m")
 ROLE = "arn:aws:iam::123456789012:role/"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:"
+CONSOLE = "https://us-east-1.console.aws.amazon.com"
 LOG = "arn:aws:logs:us-east-1:123456789012:log-group:/chains"
 WAITS = {
     "StartAt": "A",
@@ -162,9 +163,9 @@ def test_a_failure_is_told_with_the_step_after_another_flow_has_run(chains):
     queue = chains.client("sqs").create_queue(QueueName="told")["QueueUrl"]
     address = chains.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
     chains.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=address["QueueArn"])
-    notices = chain.notice_definition(topic, PLACE, "https://us-east-1.console.aws.amazon.com")
-    publish = [{"Effect": "Allow", "Action": "sns:Publish", "Resource": topic}]
-    chains.role("notices", "states", publish)
+    channels = {"topic_arn": topic}
+    notices = chain.notice_definition(channels, PLACE, CONSOLE)
+    chains.role("notices", "states", chain.notice_statements(channels, MACHINE + "notices", PLACE))
     chains.machine.run({"name": "notices", "definition": notices, "role_arn": ROLE + "notices"})
     start = [{"Effect": "Allow", "Action": "states:StartExecution", "Resource": MACHINE + "notices"}]
     chains.allow("events", start)

@@ -145,6 +145,17 @@ def test_what_can_not_be_read_runs_and_is_said(record, account):
     assert "What registry has in the account can't be read" in json.dumps(compared["warnings"])
 
 
+def test_what_can_not_be_read_while_another_is_recorded_stays_as_it_was(record, account):
+    record("present")
+    account.request("POST", "/_emulator/faults", {"action": "ecr:DescribeRepositories", "kind": "deny", "percent": 100})
+    account.request("POST", "/_emulator/calls/reset")
+    recorded = record("present", inputs={"step_functions": "another"})
+    account.request("DELETE", "/_emulator/faults")
+    assert "What registry has in the account can't be read and so not be recorded" in json.dumps(recorded["warnings"])
+    assert account.mutations() == []
+    assert record()["unchanged"] == ["registry", "step_functions"]
+
+
 def test_check_mode_writes_and_removes_nothing(record, account):
     record("present", check=True)
     assert record()["unchanged"] == []

@@ -31,6 +31,8 @@ CHAINS = {
     ],
     "chains_triggers": [{"name": "once-more", "after": "OtherFlow", "start": "HelloFlow"}],
     "chains_notice_topic_arn": "arn:aws:sns:us-east-1:123456789012:failures",
+    "chains_notice_webhook_url": "https://hooks.example.com/failures",
+    "chains_notice_webhook_secret": "CANARY",
 }
 
 #: Its image of flows, whose build gets a secret.

@@ -59,6 +59,15 @@ def test_no_task_definition_holds_a_secret(complete: Complete, secret: list[str]
     assert not any(form in json.dumps(definition, default=str) for form in secret)
 
 
+def test_the_record_of_the_last_converge_holds_no_secret(complete: Complete, secret: list[str]) -> None:
+    """Nor does what playbooks/drift.yml shows, which is made of it."""
+    (bucket,) = complete.account.client("s3").list_buckets(Prefix="metaflow-local-")["Buckets"]
+    place = {"Bucket": bucket["Name"], "Key": "mlops.metaflow/record.json"}
+    record = complete.account.client("s3").get_object(**place)["Body"].read().decode()
+    assert "METAFLOW_SERVICE_HEADERS" in record  # Metaflow writes them into a state machine, with the API key
+    assert not any(form in record for form in secret)
+
+
 def test_no_file_is_left_that_holds_a_secret(complete: Complete, secret: list[str]) -> None:
     home = complete.stack.home
     config = home / ".metaflowconfig" / "config_local.json"  # has the API key, for this user alone

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from ansible_collections.mlops.metaflow.plugins.module_utils import live
+from ansible_collections.mlops.metaflow.plugins.module_utils import live, live_reads
 from ansible_collections.mlops.metaflow.plugins.modules import stack_record
 
 LASTING = {
@@ -22,6 +24,23 @@ def test_what_of_an_answer_lasts(case):
     assert live.lasting(answer).keys() == lasting.keys()
     for key, value in lasting.items():
         assert sorted(map(repr, live.lasting(answer)[key])) == sorted(map(repr, value))
+
+
+def test_a_state_machine_is_kept_without_secrets_and_another_one_is_seen():
+    def machine(headers, queue="main"):
+        variables = [{"Name": "METAFLOW_SERVICE_HEADERS", "Value": headers}, {"Name": "QUEUE", "Value": queue}]
+        state = {"Type": "Task", "Parameters": {"ContainerOverrides": {"Environment": variables}}, "End": True}
+        return {"name": "m", "definition": json.dumps({"StartAt": "a", "States": {"a": state}})}
+
+    kept = live_reads.without_secrets(machine("the key"))
+    assert "the key" not in json.dumps(kept)
+    assert json.loads(kept["definition"])["States"]["a"]["Parameters"]["ContainerOverrides"]["Environment"][1] == {
+        "Name": "QUEUE",
+        "Value": "main",
+    }
+    assert kept == live_reads.without_secrets(machine("the key"))
+    assert kept != live_reads.without_secrets(machine("another key"))
+    assert kept != live_reads.without_secrets(machine("the key", "other"))
 
 
 def test_the_order_of_an_answers_parts_is_no_difference():
