@@ -376,8 +376,8 @@ def client_config(names):
 def without_secrets(machine):
     """Return a state machine's description without the values of secrets, as the record must not hold them.
 
-    Metaflow writes the headers of its service, the API key among them, into the environment of each job. A digest of the
-    value stands in its place, so that another one is seen.
+    Metaflow writes the headers of its service, the API key among them, into the environment of each job. A digest
+    of the value stands in its place, so that another one is seen.
     """
 
     def masked(part):
