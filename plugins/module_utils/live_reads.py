@@ -236,7 +236,13 @@ def api(names):
 
     def about_plan(identifier):
         plan = {"usagePlanId": identifier}
-        return [Read("apigateway", "get_usage_plan", plan), Read("apigateway", "get_usage_plan_keys", plan)]
+        return [
+            Read("apigateway", "get_usage_plan", plan),
+            Read("apigateway", "get_usage_plan_keys", plan, only=without_values),
+        ]
+
+    def without_values(answer):
+        return {"items": [{key: value for key, value in item.items() if key != "value"} for item in answer["items"]]}
 
     groups = [names["metadata_target_group_name"], names["migration_target_group_name"]]
     return [
