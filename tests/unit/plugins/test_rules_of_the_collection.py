@@ -34,14 +34,21 @@ def components():
 
 
 def test_module_defaults_reach_exactly_the_modules_that_call_aws():
-    listed = [entry for entry in load("meta", "runtime.yml")["action_groups"]["aws"] if isinstance(entry, str)]
+    listed = [entry for entry in load("meta", "runtime.yml")["action_groups"]["stack"] if "." not in entry]
     calling = [path.stem for path in MODULES if re.search(r"\bAnsibleAWSModule\(", path.read_text())]
     assert listed == calling
 
 
-def test_the_action_group_reaches_the_stock_modules_too():
-    (metadata,) = [entry for entry in load("meta", "runtime.yml")["action_groups"]["aws"] if isinstance(entry, dict)]
-    assert metadata == {"metadata": {"extend_group": ["amazon.aws.aws", "community.aws.aws"]}}
+def test_module_defaults_reach_exactly_the_stock_modules_that_the_roles_use():
+    listed = [entry for entry in load("meta", "runtime.yml")["action_groups"]["stack"] if "." in entry]
+    texts = [path.read_text() for folder in ("roles", "playbooks") for path in sorted(ROOT.glob(f"{folder}/**/*.yml"))]
+    used = {name for text in texts for name in re.findall(r"^ +(?:- )?((?:amazon|community)\.aws\.\w+):", text, re.M)}
+    assert listed == sorted(used)
+
+
+def test_the_other_action_group_reaches_all():
+    (metadata,) = load("meta", "runtime.yml")["action_groups"]["aws"]
+    assert metadata == {"metadata": {"extend_group": ["mlops.metaflow.stack", "amazon.aws.aws", "community.aws.aws"]}}
 
 
 def test_each_component_is_a_host_and_a_role_of_one_name():
