@@ -40,7 +40,7 @@ class BoostedTreesFlow(FlowSpec):
         self.predictions = self.model.predict(self.testing[foods.NUTRIENTS])
         self.tested = foods.errors(self.testing[foods.TARGET], self.predictions)
         current.card.append(Markdown(f"# Boosted trees: RMSE {self.tested['rmse']} on {len(self.testing)} foods"))
-        rows = [[task.input, task.model.best_iteration + 1, *task.validated.values()] for task in inputs]
+        rows = sorted([task.input, task.model.best_iteration + 1, *task.validated.values()] for task in inputs)
         current.card.append(Table(rows, ["depth", "trees", *self.tested]))
         self.next(self.end)
 

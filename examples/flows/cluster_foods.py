@@ -34,7 +34,7 @@ class ClusterFoodsFlow(FlowSpec):
         self.groups, self.silhouettes = best.groups, {task.input: round(task.silhouette, 3) for task in inputs}
         self.number = best.input
         current.card.append(Markdown(f"# {self.number} groups of foods"))
-        current.card.append(Table([[k, v] for k, v in self.silhouettes.items()], ["groups", "silhouette"]))
+        current.card.append(Table([[k, v] for k, v in sorted(self.silhouettes.items())], ["groups", "silhouette"]))
         current.card.append(VegaChart(scatter(best.vectors[:400], self.groups[:400])))
         self.next(self.end)
 

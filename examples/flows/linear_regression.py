@@ -39,7 +39,7 @@ class LinearRegressionFlow(FlowSpec):
         self.predictions = self.model.predict(self.testing[foods.NUTRIENTS])
         self.tested = foods.errors(self.testing[foods.TARGET], self.predictions)
         current.card.append(Markdown(f"# Linear regression: RMSE {self.tested['rmse']} on {len(self.testing)} foods"))
-        rows = [[task.input, *task.validated.values()] for task in inputs]
+        rows = sorted([task.input, *task.validated.values()] for task in inputs)
         current.card.append(Table(rows, ["strength", *self.tested]))
         weights = self.model[-1].coef_.round(2).tolist()
         rows = [[name, weight] for name, weight in zip(foods.NUTRIENTS, weights, strict=True)]
