@@ -17,7 +17,17 @@ from ansible_collections.mlops.metaflow.plugins.module_utils import held_back
 #: How many lines of a command's output are shown; the last ones say what failed.
 SHOWN_LINES = 20
 
-_VERSIONS = "import importlib.metadata as m, sys; print(m.version('metaflow'), '%d.%d' % sys.version_info[:2])"
+# What Metaflow's extensions (kinds of cards, decorators) install: it packs them with the code of a flow.
+_VERSIONS = """
+import importlib.metadata, sys
+
+def extends_metaflow(distribution):
+    return "metaflow_extensions" in (distribution.read_text("RECORD") or distribution.read_text("top_level.txt") or "")
+
+found = [one.metadata for one in importlib.metadata.distributions() if extends_metaflow(one)]
+extensions = sorted({f"{one['Name']}=={one['Version']}" for one in found})
+print(importlib.metadata.version("metaflow"), "%d.%d" % sys.version_info[:2], *extensions)
+"""
 
 
 class CommandError(Exception):
@@ -44,7 +54,7 @@ class Metaflow:
     aws: dict[str, str] = field(default_factory=dict)
 
     def versions(self):
-        """Return the versions of Metaflow and of its Python ("2.19.39 3.11")."""
+        """Return the versions of Metaflow, its Python and its extensions ("2.19.39 3.11 metaflow-card-html==1.0.3")."""
         return self._run([self.python, "-c", _VERSIONS], "/", {}).strip()
 
     def deploy(self, flow, arguments):

@@ -15,9 +15,10 @@ short_description: Deploy flows to Step Functions
 description:
   - Deploys each flow of a list with Metaflow's own C(step-functions create), if it is not deployed as it stands.
   - That is told by two tags on the state machine. C(mlops.metaflow/source) is the digest of the flow's files (see
-    below), its options, Metaflow's configuration and version; C(mlops.metaflow/deployed) that of the definition, role,
-    log level and schedule as they were live after the deployment. A flow is deployed where either differs, so what
-    somebody changed by hand is put right. Unchanged flows cost a few reading calls; Metaflow is not even started.
+    below), its options, Metaflow's configuration, version and extensions; C(mlops.metaflow/deployed) that of the
+    definition, role, log level and schedule as they were live after the deployment. A flow is deployed where either
+    differs, so what somebody changed by hand is put right. Unchanged flows cost a few reading calls; Metaflow is not
+    even started.
   - The files of a flow are those that Metaflow packages of its folder, without other flows in that folder unless a
     file imports them or names them, and files that the code names by their path (C(Config), C(IncludeFile)). What the
     code reads in another way, or from the environment, when it is deployed doesn't count.
