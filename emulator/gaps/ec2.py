@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.ec2.models import elastic_block_store, instances, launch_templates, tags, vpcs
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import elastic_block_store, instances, launch_templates, tags, vpcs
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.launch_templates import LaunchTemplates
@@ -193,8 +193,8 @@ def terminated_instance_interface() -> None:
 
 #: What RunInstances takes from a launch template where the call itself doesn't say it.
 FROM_TEMPLATE = (
-    "BlockDeviceMappings", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceType", "KeyName", "MetadataOptions",
-    "NetworkInterfaces", "SecurityGroupIds", "UserData",
+    "BlockDeviceMappings", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceType", "KeyName",
+    "MetadataOptions", "NetworkInterfaces", "SecurityGroupIds",
 )  # fmt: skip
 
 

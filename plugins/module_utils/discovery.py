@@ -141,7 +141,7 @@ def _internet_gateway(item):
 
 
 def _instances(scope, names):
-    """Find instances that have not ended. A second one of a name has its id beside it, so that nobody takes it for one."""
+    """Find instances that have not ended. A second one of a name has its id beside it, so that it is seen."""
     filters = [
         *({"Name": f"tag:{key}", "Values": [value]} for key, value in scope.tags.items()),
         {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},

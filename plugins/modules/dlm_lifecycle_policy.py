@@ -24,7 +24,9 @@ options:
     type: str
     required: true
   description:
-    description: What the policy is for; letters, digits, spaces, hyphens and underscores. Required where it is to be present.
+    description:
+      - What the policy is for; letters, digits, spaces, hyphens and underscores.
+      - Required where it is to be present.
     type: str
   execution_role_arn:
     description: ARN of the role that Data Lifecycle Manager acts as. Required where the policy is to be present.

@@ -128,16 +128,16 @@ def main():
         found = read_all(module.client("ec2"), module.params["instance_ids"], wait_timeout)
     except Contradiction as error:
         module.fail_json(
-            msg=f"The console of {error} shows different SSH host keys, so they can't be told from forged ones. Replace "
-            "the instance, or read its keys through Session Manager (cat /etc/ssh/ssh_host_*.pub)."
+            msg=f"The console of {error} shows different SSH host keys, so they can't be told from forged ones. "
+            "Replace the instance, or read its keys through Session Manager (cat /etc/ssh/ssh_host_*.pub)."
         )
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         module.fail_json_aws(error, msg="Failed to read the consoles of instances")
     missing = sorted(instance for instance, keys in found.items() if not keys)
     if missing and not module.check_mode:
         module.fail_json(
-            msg=f"The console of {', '.join(missing)} shows no SSH host keys after {wait_timeout} s. A new instance shows "
-            "them once cloud-init is done; an old one may have lost them: read them through Session Manager "
+            msg=f"The console of {', '.join(missing)} shows no SSH host keys after {wait_timeout} s. A new instance "
+            "shows them once cloud-init is done; an old one may have lost them: read them through Session Manager "
             "(cat /etc/ssh/ssh_host_*.pub) and add them to the known_hosts file, with the instance's id as the name."
         )
     module.exit_json(changed=False, host_keys=found)

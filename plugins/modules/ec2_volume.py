@@ -75,7 +75,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 volume:
-  description: The volume, or an empty map when it is absent. C(instance_id) and C(device) are there while it is attached.
+  description:
+    - The volume, or an empty map when it is absent.
+    - C(instance_id), C(device), C(attachment) and C(delete_on_termination) are there while it is attached.
   returned: success
   type: dict
   sample:
@@ -108,8 +110,8 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
 
 #: What can't be changed once the volume is there.
 FIXED = {
-    "AvailabilityZone": "lies in {0}, and volumes don't move. Keep its machine in that zone, or make a new volume there "
-    "from a snapshot.",
+    "AvailabilityZone": "lies in {0}, and volumes don't move. Keep its machine in that zone, or make a new volume "
+    "there from a snapshot.",
     "Encrypted": "is not encrypted. Make an encrypted one from a snapshot, with the same name.",
     "KmsKeyId": "is encrypted with {0}. Make a new one from a snapshot, with the key that you want and the same name.",
 }
