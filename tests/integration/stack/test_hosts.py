@@ -97,7 +97,6 @@ def test_without_machines_nothing_is_made_and_one_call_is_read(stack: Stack, che
     account.request("POST", "/_emulator/calls/reset")
     run = stack.run("--tags", "hosts").succeeded()
     assert "hosts equals its last converge" in run.output
-    assert account.client("iam").list_roles(PathPrefix="/")["Roles"]
     assert not {"ec2:DescribeInstances", "dlm:GetLifecyclePolicies"} & account.actions()
     names = [role["RoleName"] for role in account.client("iam").list_roles()["Roles"]]
     assert [name for name in names if "-hosts-" in name] == []
@@ -225,7 +224,6 @@ def test_what_somebody_changes_by_hand_is_mended(machines: Machines, stack: Stac
     assert machines.data("elk-1")["Attachments"][0]["InstanceId"] == machines.instance("elk-1")["InstanceId"]
     assert machines.instance("ev-1")
     assert dlm.get_lifecycle_policies()["Policies"][0]["State"] == "ENABLED"
-    assert converge(stack, full=True).succeeded().changed == set()
 
 
 def test_a_terminated_machine_is_made_anew_with_its_data(machines: Machines, stack: Stack) -> None:
