@@ -162,23 +162,36 @@ def with_machines(machines: Machines, stack: Stack, tmp_path_factory: pytest.Tem
     return Stack(stack.emulator, stack.home, inventory, BOTH)
 
 
-def listed(stack: Stack, **variables: Any) -> tuple[dict[str, Any], str]:
-    """Return what ansible-inventory lists, and what it says besides."""
+def ansible(stack: Stack, program: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs to its end, with the inventory and the variables of a stack."""
     command = stack.command(**variables)
-    options = command[command.index("-e") : command.index("-e") + 2]
-    run = subprocess.run(
-        [sys.executable, "-m", "ansible", "inventory", "-i", str(stack.inventory), "--list", *options],
+    given = command[command.index("-e") : command.index("-e") + 2]
+    return subprocess.run(
+        [sys.executable, "-m", "ansible", program, *options, "-i", str(stack.inventory), *given],
         cwd=ROOT, env=stack.environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
+
+
+def listed(stack: Stack, **variables: Any) -> tuple[dict[str, Any], str]:
+    """Return what ansible-inventory lists, and what it says besides."""
+    run = ansible(stack, "inventory", "--list", **variables)
     return json.loads(run.stdout), run.stderr
 
 
 def test_the_inventory_has_the_machines_in_their_groups(with_machines: Stack, machines: Machines) -> None:
     found, said = listed(with_machines)
     assert (found["elk"]["hosts"], found["evidently"]["hosts"]) == (["elk-1"], ["ev-1"]), said
-    variables = found["_meta"]["hostvars"]
-    assert variables["elk-1"]["ec2_instance_id"] == machines.instance("elk-1")["InstanceId"]
     assert "hosts" in found["platform"]["hosts"] and "elk-1" not in found["platform"]["hosts"]
+    for connection, plugin in (("ssh", "ansible.builtin.ssh"), ("ssm", "amazon.aws.aws_ssm")):
+        way = ansible(
+            with_machines, "adhoc", "elk", "-m", "ansible.builtin.debug", "-a",
+            "msg='{{ ansible_connection }} {{ ansible_host }} {{ ansible_ssh_common_args }} {{ host_data_volume_id }}'",
+            hosts_connection=connection,
+        ).stdout  # fmt: skip
+        elk = machines.instance("elk-1")
+        assert f"{plugin} {elk['PrivateIpAddress']} -o StrictHostKeyChecking=yes" in way
+        assert f"-o HostKeyAlias={elk['InstanceId']} -o GlobalKnownHostsFile=/dev/null" in " ".join(way.split())
+        assert machines.data("elk-1")["VolumeId"] in way
 
 
 def test_without_machines_or_a_permission_the_inventory_is_what_it_was(with_machines: Stack, account: Emulator) -> None:
