@@ -277,7 +277,8 @@ def test_a_changed_list_changes_the_machines(machines: Machines, stack: Stack) -
     elk, kept = machines.instance("elk-1")["InstanceId"], machines.data("ev-1")["VolumeId"]
     larger = ELK | {"instance_type": "m6i.xlarge", "data_volume_size": "300", "backup_count": 0}
     fewer = {"hosts_list": [larger], "hosts_destroy_data": False}
-    assert converge(stack, "--check", **fewer).succeeded().changed == {"hosts"}
+    checked = converge(stack, "--check", **fewer | {"hosts_destroy_data": True})
+    assert checked.succeeded().changed == {"hosts"} and "EBS volume" in checked.output
     assert machines.account.mutations() == []
     assert converge(stack, **fewer).succeeded().changed == {"hosts"}
     assert (machines.instance("elk-1")["InstanceId"], machines.instance("elk-1")["InstanceType"]) == (elk, "m6i.xlarge")
