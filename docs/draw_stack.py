@@ -79,7 +79,9 @@ def read_inventory() -> tuple[list[Wave], list[Wave]]:
     """Return the groups that are no part of the stack (the emulated account), and the stack's waves in order."""
     groups = yaml.safe_load(INVENTORY.read_text())["all"]["children"]
     waves = groups.pop("stack")["children"]
-    return [read_group(*item) for item in groups.items()], [read_group(*item) for item in waves.items()]
+    # The groups of machines are filled by what runs in the account.
+    apart = {name: group for name, group in groups.items() if "hosts" in group}
+    return [read_group(*item) for item in apart.items()], [read_group(*item) for item in waves.items()]
 
 
 @dataclass(frozen=True)

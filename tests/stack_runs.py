@@ -22,7 +22,7 @@ from emulated_aws import ROOT, Emulator
 
 COMPONENTS = (
     "network", "datastore", "secrets", "identity", "registry",
-    "database", "api", "batch", "step_functions", "flow_image",
+    "database", "api", "batch", "step_functions", "flow_image", "hosts",
     "metadata_service",
     "client_config",
     "flows", "chains",

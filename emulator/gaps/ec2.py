@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.ec2.models import instances, launch_templates, tags, vpcs
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import elastic_block_store, instances, launch_templates, tags, vpcs
+from moto.ec2.responses.general import General
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.ec2.responses.security_groups import SecurityGroups
 from moto.ec2.responses.vpcs import VPCs
+from moto.ec2.utils import Base64EncodedString
+from moto.ssm.models import ssm_backends
 
 from emulator.gaps import ShapeError, add, gap, replace, wrap
 
@@ -182,3 +189,65 @@ def terminated_instance_interface() -> None:
         original(self, nic_spec, *args, **kwargs)
         for index, nic in self.nics.items():
             nic.delete_on_termination = index not in kept
+
+
+#: What RunInstances takes from a launch template where the call itself doesn't say it.
+FROM_TEMPLATE = (
+    "BlockDeviceMappings", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceType", "KeyName",
+    "MetadataOptions", "NetworkInterfaces", "SecurityGroupIds",
+)  # fmt: skip
+
+
+@gap("ec2", "launch-from-template", "An instance is what its launch template says; resolve:ssm: names its image.")
+def launch_from_template() -> None:
+    @wrap(InstanceResponse, "run_instances")
+    def run(original: Callable[..., Any], self: Any) -> ActionResult:
+        wanted = self._get_param("LaunchTemplate")
+        if wanted:
+            data = self.ec2_backend._get_template_from_args(wanted).data
+            self.params.update({key: data[key] for key in FROM_TEMPLATE if key in data and key not in self.params})
+        self.params["ImageId"] = _image(self, self.params.get("ImageId", ""))
+        answer = original(self)
+        for instance in answer.result.instances:
+            # The groups of its interface are the instance's.
+            instance.security_groups = instance.security_groups or list(instance.nics[0].group_set)
+        return answer
+
+
+def _image(response: Any, image: str) -> str:
+    """Return the id of an image; ``resolve:ssm:`` is followed by the parameter that holds it."""
+    _, is_reference, name = image.rpartition("resolve:ssm:")
+    if not is_reference:
+        return image
+    parameters = ssm_backends[response.current_account][response.region].get_parameters([name])
+    if name not in parameters:
+        raise EC2ClientError("InvalidAMIID.Malformed", f"Invalid id: {image!r}: there is no such parameter")
+    return parameters[name].value
+
+
+@gap("ec2", "volume-outlives-instance", "A volume's attachment says whether the volume ends with its instance.")
+def volume_outlives_instance() -> None:
+    @add(elastic_block_store.VolumeAttachment, "delete_on_termination")
+    @property
+    def delete_on_termination(self: Any) -> bool:
+        return self.instance.block_device_mapping[self.device].delete_on_termination
+
+
+@gap("ec2", "console-host-keys", "The console of a new instance shows the host keys that cloud-init has made.")
+def console_host_keys() -> None:
+    @wrap(General, "get_console_output")
+    def output(original: Callable[..., Any], self: Any) -> ActionResult:
+        answer = original(self)
+        text = f"""[   10.2] cloud-init[640]: Cloud-init v. 22.4.2 finished
+-----BEGIN SSH HOST KEY KEYS-----\r
+ssh-ed25519 {_public_key(answer.result["InstanceId"])} root@host\r
+-----END SSH HOST KEY KEYS-----\r
+"""
+        answer.result["Output"] = Base64EncodedString.from_raw_string(text)
+        return answer
+
+
+def _public_key(instance: str) -> str:
+    """Return a key in the form of ssh-ed25519, another one for each instance."""
+    parts = (b"ssh-ed25519", hashlib.sha256(instance.encode()).digest())
+    return base64.b64encode(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).decode()

@@ -19,6 +19,7 @@ from moto.rds.models import rds_backends
 from moto.resourcegroupstaggingapi import models
 
 from emulator.gaps import gap, wrap
+from emulator.gaps.dlm import dlm_backends
 
 # (resource type, ARN, tags) of what moto's own part of each service leaves out
 Found = Iterable[tuple[str, str, dict[str, str]]]
@@ -36,7 +37,7 @@ class Unlisted:
 
     def iter_tagged_resources(self) -> Iterator[TaggedResource]:
         """Yield the resources in the form that the tagging API filters."""
-        for found_in in (_apigateway, _batch, _codebuild, _ec2, _ecr, _elbv2, _events, _rds):
+        for found_in in (_apigateway, _batch, _codebuild, _dlm, _ec2, _ecr, _elbv2, _events, _rds):
             for resource_type, arn, tags in found_in(self.account, self.region):
                 yield TaggedResource(arn, tags, resource_type)
 
@@ -84,6 +85,11 @@ def _batch(account: str, region: str) -> Found:
 def _codebuild(account: str, region: str) -> Found:
     for project in codebuild_backends[account][region].codebuild_projects.values():
         yield "codebuild:project", project.arn, {tag["key"]: tag["value"] for tag in project.tags or []}
+
+
+def _dlm(account: str, region: str) -> Found:
+    for policy in dlm_backends[account][region].policies.values():
+        yield "dlm:policy", policy.arn, policy.tags
 
 
 def _ec2(account: str, region: str) -> Found:

@@ -140,6 +140,55 @@ def _internet_gateway(item):
     return {"vpc_ids": [attachment["VpcId"] for attachment in item.get("Attachments", [])]}
 
 
+def _instances(scope, names):
+    """Find instances that have not ended. A second one of a name has its id beside it, so that it is seen."""
+    filters = [
+        *({"Name": f"tag:{key}", "Values": [value]} for key, value in scope.tags.items()),
+        {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
+    ]
+    found = {}
+    for page in scope.client("ec2").get_paginator("describe_instances").paginate(Filters=filters):
+        for item in [one for reservation in page["Reservations"] for one in reservation["Instances"]]:
+            tags = tag_map(item.get("Tags"))
+            name = tags.get("Name", item["InstanceId"])
+            found[f"{name} {item['InstanceId']}" if name in found else name] = {
+                "id": item["InstanceId"],
+                "status": item["State"]["Name"],
+                "subnet_id": item.get("SubnetId", ""),
+                "tags": tags,
+            }
+    return found
+
+
+def _volume(item):
+    return {"availability_zone": item["AvailabilityZone"], "size": item["Size"]}
+
+
+def _snapshots(scope, names):
+    """Find snapshots of volumes by their ids: those of one volume have one name."""
+    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in scope.tags.items()]
+    pages = scope.client("ec2").get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=filters)
+    found = [item for page in pages for item in page["Snapshots"]]
+    return {item["SnapshotId"]: {"id": item["SnapshotId"], "tags": tag_map(item.get("Tags"))} for item in found}
+
+
+def _lifecycle_policies(scope, names):
+    return {
+        item["Tags"].get("Name", item["PolicyId"]): {"id": item["PolicyId"], "tags": item["Tags"]}
+        for item in scope.client("dlm").get_lifecycle_policies()["Policies"]
+        if scope.owns(item.get("Tags", {}))
+    }
+
+
+def _roles(scope, names):
+    found = {}
+    for name in names:
+        with absent_when("NoSuchEntity"):
+            item = scope.client("iam").get_role(RoleName=name)["Role"]
+            found[name] = {"id": item["RoleId"], "arn": item["Arn"], "tags": tag_map(item.get("Tags"))}
+    return found
+
+
 def _load_balancers(scope, names):
     client = scope.client("elbv2")
     found = {}
@@ -368,6 +417,11 @@ READERS = {
         dead=("deleted", "deleting", "Deleted", "Deleting"),
         extra=_in_vpc,
     ),
+    "instance": _instances,
+    "volume": _ec2("describe_volumes", "Volumes", "VolumeId", dead=("deleting", "deleted"), extra=_volume),
+    "snapshot": _snapshots,
+    "lifecycle_policy": _lifecycle_policies,
+    "role": _roles,
     "security_group": _ec2("describe_security_groups", "SecurityGroups", "GroupId"),
     "launch_template": _ec2("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
     "load_balancer": _load_balancers,

@@ -307,6 +307,43 @@ def batch(names):
     ]
 
 
+def hosts(names):
+    mine = tagged("hosts", names)
+    alive = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
+    roles = [f"{names['host_group_prefix']}{one}" for one in ("elk", "evidently", "backup")]
+
+    def versions(template):
+        return [Read("ec2", "describe_launch_template_versions", {"LaunchTemplateId": template})]
+
+    def policy(summary):
+        return [Read("dlm", "get_lifecycle_policy", {"PolicyId": summary["PolicyId"]})]
+
+    def policies(answer):
+        found = answer["Policies"]
+        return {"Policies": [one for one in found if one["Tags"].get("Name", "").startswith(names["host_prefix"])]}
+
+    def machines(answer):
+        """Return the calls that show the machines; without a template there is none, and nothing to be read."""
+        templates = each("LaunchTemplates", versions, "LaunchTemplateId")(answer)
+        if not templates:
+            return []
+        return [
+            *templates,
+            Read("ec2", "describe_instances", {"Filters": [*mine["Filters"], alive]}),
+            Read("ec2", "describe_volumes", mine),
+            Read("ec2", "describe_security_groups", mine),
+            Read("ec2", "describe_addresses", mine),
+            Read("dlm", "get_lifecycle_policies", then=each("Policies", policy), only=policies),
+            kms_key(names["hosts_key_alias"]),
+            *(Read("iam", "get_role", {"RoleName": name}) for name in roles),
+            *(Read("iam", "list_attached_role_policies", {"RoleName": name}) for name in roles),
+            *(Read("iam", "get_role_policy", {"RoleName": name, "PolicyName": name}) for name in roles),
+            *(Read("iam", "get_instance_profile", {"InstanceProfileName": name}) for name in roles[:2]),
+        ]
+
+    return [Read("ec2", "describe_launch_templates", mine, machines)]
+
+
 def step_functions(names):
     table = {"TableName": names["step_functions_table_name"]}
 
@@ -474,6 +511,7 @@ READS = {
         database,
         api,
         batch,
+        hosts,
         step_functions,
         flow_image,
         metadata_service,

@@ -15,7 +15,7 @@ module: ec2_address
 short_description: Manage an Elastic IP address, known by its name
 version_added: 0.1.0
 description:
-  - Allocates, tags and releases an Elastic IP address for a VPC.
+  - Allocates, tags and releases an Elastic IP address for a VPC, and associates it with an instance.
   - An address is known by its tag C(Name), which it gets with its other tags in the call that allocates it. So a run
     that was killed right after leaves an address that the next run takes.
   - Where several addresses have the name, the one in use (else the oldest by id) is taken, and the others are named in
@@ -27,10 +27,13 @@ options:
     description: Value of the address's tag C(Name).
     type: str
     required: true
+  instance_id:
+    description: The instance to associate it with. Without it an association is left as it is.
+    type: str
   state:
     description:
       - V(absent) releases every address of that name.
-      - An address that is still associated with a network interface is not released.
+      - An address that is still associated is not released, unless with O(instance_id).
     choices: [present, absent]
     default: present
     type: str
@@ -100,8 +103,9 @@ class Address(AwsResource):
     result_key = "address"
 
     def declare(self):
-        tags = self.params["tags"]
-        return {"Domain": "vpc", "tags": None if tags is None else {**tags, "Name": self.name}}
+        tags, instance = self.params["tags"], self.params["instance_id"]
+        associated = {"InstanceId": instance} if instance else {}
+        return {"Domain": "vpc", **associated, "tags": None if tags is None else {**tags, "Name": self.name}}
 
     def _all(self):
         filters = [{"Name": "tag:Name", "Values": [self.name]}, {"Name": "domain", "Values": ["vpc"]}]
@@ -124,20 +128,34 @@ class Address(AwsResource):
         if desired is not None:
             return
         for address in self._all():
-            if "AssociationId" in address:
+            if "AssociationId" in address and not self.is_with_the_instance(address):
                 user = address.get("NetworkInterfaceId") or address.get("InstanceId")
                 raise Failed(
                     f"{address['AllocationId']} is still associated with {user}. Remove what uses it (a NAT gateway, "
                     "an instance) first."
                 )
 
+    def is_with_the_instance(self, address):
+        """Tell whether an address is associated with the instance that the module is told of."""
+        instance = self.params["instance_id"]
+        return bool(instance) and address.get("InstanceId") == instance
+
     def create(self, desired):
         tags = desired["tags"] or {"Name": self.name}
         specifications = boto3_tag_specifications(tags, types=["elastic-ip"])
         self.create_once("allocate_address", self.read, Domain=desired["Domain"], TagSpecifications=specifications)
+        self.update(self.read(), desired, desired)
+
+    def update(self, live, desired, changes):
+        if "InstanceId" in changes:
+            self.client.associate_address(
+                AllocationId=live["AllocationId"], InstanceId=desired["InstanceId"], AllowReassociation=True
+            )
 
     def delete(self, live):
         for address in self._all():
+            if self.is_with_the_instance(address) and "AssociationId" in address:
+                self.client.disassociate_address(AssociationId=address["AssociationId"])
             self.client.release_address(AllocationId=address["AllocationId"])
 
     def tag(self, live, tags):
@@ -152,7 +170,7 @@ class Address(AwsResource):
 
 def main():
     module = AnsibleAWSModule(
-        argument_spec=options(name={"required": True}, **TAG_OPTIONS),
+        argument_spec=options(name={"required": True}, instance_id={}, **TAG_OPTIONS),
         supports_check_mode=True,
     )
     Address(module).run()

@@ -143,6 +143,10 @@ def _instance_gone(client, arn):
     return all(i["State"]["Name"] == "terminated" for r in reservations for i in r["Instances"])
 
 
+def _policy_gone(client, arn):
+    return not client("dlm").get_lifecycle_policy(PolicyId=arn.rpartition("/")[2])["Policy"]
+
+
 def _key_gone(client, arn):
     return client("kms").describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] == "PendingDeletion"
 
@@ -192,6 +196,9 @@ GONE = {
     "ec2:natgateway": _ec2_state("describe_nat_gateways", "NatGateways", "NatGatewayIds"),
     "ec2:vpc-endpoint": _ec2_state("describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointIds"),
     "ec2:instance": _instance_gone,
+    "ec2:snapshot": _ec2_state("describe_snapshots", "Snapshots", "SnapshotIds"),
+    "ec2:volume": _ec2_state("describe_volumes", "Volumes", "VolumeIds"),
+    "dlm:policy": _policy_gone,
     "kms:key": _key_gone,
     "secretsmanager:secret": _secret_gone,
     "codebuild:project": _project_gone,

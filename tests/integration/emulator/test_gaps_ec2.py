@@ -163,6 +163,55 @@ def test_a_terminated_instance_releases_its_network_interface(ec2: Any, network:
     ec2.delete_vpc(VpcId=network.vpc)
 
 
+@pytest.mark.gap("ec2/launch-from-template")
+def test_an_instance_is_what_its_launch_template_says(emulator: Emulator, ec2: Any, network: Any, name: str) -> None:
+    profile = emulator.client("iam").create_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Arn"]
+    ec2.create_launch_template(
+        LaunchTemplateName=name,
+        LaunchTemplateData={
+            "ImageId": "resolve:ssm:/aws/service/debian/release/12/latest/amd64",
+            "InstanceType": "t3.medium",
+            "IamInstanceProfile": {"Arn": profile},
+            "MetadataOptions": {"HttpTokens": "required"},
+            "NetworkInterfaces": [{"DeviceIndex": 0, "SubnetId": network.subnets[1], "Groups": [network.group]}],
+            "BlockDeviceMappings": [
+                {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 12, "VolumeType": "gp3", "Encrypted": True}}
+            ],
+        },
+    )
+    template = {"LaunchTemplateName": name, "Version": "$Default"}
+    (made,) = ec2.run_instances(LaunchTemplate=template, MinCount=1, MaxCount=1)["Instances"]
+    (live,) = ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"]
+    assert live["ImageId"].startswith("ami-") and live["InstanceType"] == "t3.medium"
+    assert live["SubnetId"] == network.subnets[1]
+    assert [group["GroupId"] for group in live["SecurityGroups"]] == [network.group]
+    assert live["IamInstanceProfile"]["Arn"] == profile
+    assert live["MetadataOptions"]["HttpTokens"] == "required"
+    (root,) = live["BlockDeviceMappings"]
+    assert ec2.describe_volumes(VolumeIds=[root["Ebs"]["VolumeId"]])["Volumes"][0]["Size"] == 12
+
+
+@pytest.mark.gap("ec2/volume-outlives-instance")
+def test_an_attachment_says_whether_the_volume_ends_with_its_instance(ec2: Any, network: Any) -> None:
+    instance = run_instance(ec2, network)
+    zone = ec2.describe_subnets(SubnetIds=network.subnets[:1])["Subnets"][0]["AvailabilityZone"]
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+    ec2.attach_volume(VolumeId=volume, InstanceId=instance, Device="/dev/sdf")
+    of_instance = [{"Name": "attachment.instance-id", "Values": [instance]}]
+    found = ec2.describe_volumes(Filters=of_instance)["Volumes"]
+    assert {one["VolumeId"] == volume: one["Attachments"][0]["DeleteOnTermination"] for one in found} == {
+        True: False,
+        False: True,
+    }
+
+
+@pytest.mark.gap("ec2/console-host-keys")
+def test_the_console_shows_the_host_keys(ec2: Any, network: Any) -> None:
+    answer = ec2.get_console_output(InstanceId=run_instance(ec2, network), Latest=True)
+    keys = answer["Output"].partition("BEGIN SSH HOST KEY KEYS")[2].partition("END SSH HOST KEY KEYS")[0]
+    assert "ssh-ed25519 AAAA" in keys
+
+
 @pytest.mark.gap("ec2/vpc-dependencies")
 def test_a_vpc_with_a_gateway_or_a_group_cannot_be_deleted(ec2: Any, network: Any, refused: Refused) -> None:
     for subnet in network.subnets:

@@ -121,3 +121,16 @@ def test_all_of_the_name_are_released_and_no_other(address, ec2):
         allocate(ec2)
     address.change(ABSENT)
     assert all_tags(ec2) == [{"Name": "other"}]
+
+
+def test_it_goes_with_the_instance_that_it_is_for(address, ec2):
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    instances = [
+        ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"] for _ in range(2)
+    ]
+    made = address.change(PRESENT | {"instance_id": instances[0]})["address"]
+    moved = address.change(PRESENT | {"instance_id": instances[1]})["address"]
+    assert (moved["instance_id"], moved["public_ip"]) == (instances[1], made["public_ip"])
+    assert "still associated with eni-" in address.refused(ABSENT | {"instance_id": instances[0]})
+    assert address.change(ABSENT | {"instance_id": instances[1]})["address"] == {}
+    assert all_tags(ec2) == []

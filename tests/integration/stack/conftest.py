@@ -11,7 +11,7 @@ from emulated_aws import ROOT, Emulator
 from stack_runs import CANARY, Complete, Stack
 
 #: Groups of tests by the time that they take, the longest first.
-GROUPS = ["complete-stack", "interrupted", "changed-variables", "adopted", "bad-input"]
+GROUPS = ["complete-stack", "hosts", "interrupted", "changed-variables", "adopted", "bad-input"]
 
 #: What the complete stack deploys. The schedule's year is far away, so that nothing runs by itself.
 FLOWS = {

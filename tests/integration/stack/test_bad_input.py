@@ -68,6 +68,14 @@ VALUES: dict[str, tuple[Any, str]] = {
     "api_gateway_allowed_cidrs": (["10.0.0.1/8"], "it must be a list of IPv4 blocks without host bits"),
     "api_gateway_rate_limit": (20000, "api_gateway_rate_limit '20000' is not allowed: it must be 1 to 10000"),
     "api_gateway_burst_limit": (100, "api_gateway_burst_limit '100' is not allowed: it must be from api_gateway_rate"),
+    "hosts_list": (
+        [{"name": "a", "group": "elk", "instance_type": "t3.large", "ingress_cidrs": ["0.0.0.0/0"]}],
+        "to open a machine to everybody, write [everywhere]",
+    ),
+    "hosts_ssh_cidrs": (
+        ["0.0.0.0/0"],
+        "hosts_ssh_cidrs '['0.0.0.0/0']' is not allowed: it must be a list of IPv4 blocks",
+    ),
     "batch_volume_size": (8, "batch_volume_size '8' is not allowed: it must be 30 (what the ECS image needs) to 16384"),
     "batch_compute_environments": (
         [{"name": "a b", "type": "EC2", "maxv_cpus": 0}, {"name": "f", "type": "FARGATE", "maxv_cpus": 1}],
