@@ -10,7 +10,8 @@ install -d -o postgres -g postgres -m 3777 /var/run/postgresql
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   install -d -o postgres -g postgres -m 700 "$PGDATA"
   install -o postgres -m 400 "$POSTGRES_PASSWORD_FILE" /tmp/password
-  as_postgres "$bin/initdb" --pgdata="$PGDATA" --username="$POSTGRES_USER" --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256
+  as_postgres "$bin/initdb" --pgdata="$PGDATA" --username="$POSTGRES_USER" --pwfile=/tmp/password \
+    --encoding=UTF8 --locale=C.UTF-8 --auth-local=trust --auth-host=scram-sha-256
   rm /tmp/password
   echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
   as_postgres "$bin/pg_ctl" --pgdata="$PGDATA" --options='-c listen_addresses=' --wait start
