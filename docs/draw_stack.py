@@ -79,6 +79,7 @@ def read_inventory() -> tuple[list[Wave], list[Wave]]:
     """Return the groups that are no part of the stack (the emulated account), and the stack's waves in order."""
     groups = yaml.safe_load(INVENTORY.read_text())["all"]["children"]
     waves = groups.pop("stack")["children"]
+    groups.pop("machines", None)  # no components
     return [read_group(*item) for item in groups.items()], [read_group(*item) for item in waves.items()]
 
 

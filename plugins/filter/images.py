@@ -10,13 +10,24 @@ from pathlib import Path
 from ansible_collections.mlops.metaflow.plugins.module_utils.image_source import DOCKERFILE, Source
 
 
-def content_tag(folder, **settings):
-    """Return the tag by content of the image that a folder with a Dockerfile makes.
+def files_below(folder, parts):
+    """Yield the names of all files that some parts of a folder hold, without what Python leaves behind."""
+    for part in parts:
+        path = Path(folder) / part
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield str(file.relative_to(folder))
 
-    :param str folder: the build's context.
+
+def content_tag(folder, parts, **settings):
+    """Return the tag by content of the image that parts of a folder make.
+
+    :param str folder: where the Dockerfile is.
+    :param list parts: the files and directories that go into the build.
     :param settings: what else the image depends on, such as the arguments of its build.
     """
-    source = Source.of_dockerfile(Path(folder) / DOCKERFILE, folder)
+    folder = str(Path(folder).resolve())
+    source = Source(folder, list(files_below(folder, parts)), DOCKERFILE)
     with tempfile.TemporaryFile() as archive:
         source.write(archive)
         return source.tag(archive, **settings)
