@@ -68,7 +68,7 @@ def migrate(_: argparse.Namespace) -> None:
 
 
 def check(_: argparse.Namespace) -> None:
-    """Check the settings of serve and page, and end."""
+    """Check the settings of serve, and end."""
     Settings.from_environment(os.environ)
     print("the settings are sound")
 
