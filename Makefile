@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up down test lint molecule evidently
+.PHONY: up down test lint molecule molecule-hosts evidently
 
 up: .venv/run
 	$(BIN)/ansible-playbook site.yml -i inventories/local
@@ -19,6 +19,10 @@ lint: .venv/dev
 
 molecule: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test
+
+# A machine of its own, by SSH: needs root and debootstrap, and takes ten minutes or more.
+molecule-hosts: .venv/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --scenario-name evidently
 
 # The Evidently application has its own environment and its own tests (evidently/README.md).
 evidently: evidently/.venv/dev

@@ -67,6 +67,12 @@ def migrate(_: argparse.Namespace) -> None:
         raise Failure(f"the schema could not be brought up to date: {error.orig}") from error
 
 
+def check(_: argparse.Namespace) -> None:
+    """Check the settings of serve, and end."""
+    Settings.from_environment(os.environ)
+    print("the settings are sound")
+
+
 def train(options: argparse.Namespace) -> None:
     """Train both seed models on foods that are made up, and publish them in S3 with reference data."""
     from .store import Store
@@ -136,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the commands."""
     commands = argparse.ArgumentParser(prog="model_service", description=sys.modules["model_service"].__doc__)
     subparsers = commands.add_subparsers(required=True, metavar="COMMAND")
-    for command in (serve, page, migrate, health, train, deploy, simulate, seed):
+    for command in (serve, page, migrate, check, health, train, deploy, simulate, seed):
         added = subparsers.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         added.set_defaults(run=command)
         if command in (train, deploy, seed):

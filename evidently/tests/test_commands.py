@@ -32,6 +32,13 @@ def table_names(environment: dict[str, str]) -> set[str]:
     return {name for (name,) in found}
 
 
+def test_check_tells_settings_that_serve_would_refuse(empty_place):
+    good, bad = run(empty_place, "check"), run({**empty_place, "REQUEST_BYTES": "many"}, "check")
+    assert (good.returncode, good.stdout) == (0, "the settings are sound\n"), good.stderr
+    assert bad.returncode == 1
+    assert "REQUEST_BYTES 'many' must be a whole number above 0" in bad.stderr
+
+
 def test_migrate_makes_the_tables_of_the_code_and_a_second_time_nothing(empty_place):
     first, second = run(empty_place, "migrate"), run(empty_place, "migrate")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr

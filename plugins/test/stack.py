@@ -49,6 +49,19 @@ def private_block(value):
     return any(network.subnet_of(ipaddress.IPv4Network(block)) for block in ranges)
 
 
+def all_networks(values):
+    """Tell whether each of a list is a network or an address, of IPv4 or IPv6."""
+    try:
+        return all(ipaddress.ip_network(value) for value in values)
+    except ValueError:
+        return False
+
+
+def within(address, networks):
+    """Tell whether an address lies in one of the networks."""
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in networks)
+
+
 def fullmatch(value, pattern):
     """Tell whether a whole text matches a regular expression (Jinja's ``match`` only looks at its beginning)."""
     return re.fullmatch(pattern, value) is not None
@@ -64,6 +77,8 @@ class TestModule:
             "ipv4_block": ipv4_block,
             "room_for": room_for,
             "private_block": private_block,
+            "all_networks": all_networks,
+            "within": within,
             "fullmatch": fullmatch,
             "docker_builds": docker_builds,
         }

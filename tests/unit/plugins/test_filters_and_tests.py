@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.mlops.metaflow.plugins.filter import iam, network
+from ansible_collections.mlops.metaflow.plugins.filter import iam, images, network
 from ansible_collections.mlops.metaflow.plugins.test import stack
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +117,35 @@ def test_there_is_room_exactly_where_the_subnets_can_be_cut(length, prefix, coun
     except AnsibleFilterError:
         cut = False
     assert stack.room_for(cidr, count, prefix) is cut
+
+
+@pytest.mark.parametrize(
+    ("values", "sound"),
+    [([], True), (["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"], True), (["10.0.0.1/8"], False), (["all"], False)],
+)
+def test_all_networks(values, sound):
+    assert stack.all_networks(values) is sound
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"), [("10.1.2.3", True), ("::1", True), ("192.0.2.1", False), ("2001:db8::1", False)]
+)
+def test_an_address_within_networks(address, inside):
+    assert stack.within(address, ["10.0.0.0/8", "::1/128"]) is inside
+
+
+def test_a_content_tag_follows_what_goes_in(tmp_path):
+    (tmp_path / "code" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "Dockerfile").write_text("FROM base")
+    (tmp_path / "code" / "a.py").write_text("1")
+    parts = ["Dockerfile", "code"]
+    first = images.content_tag(tmp_path, parts, base="x")
+    (tmp_path / "code" / "__pycache__" / "a.pyc").write_text("compiled")
+    (tmp_path / "tests.py").write_text("no part")
+    assert images.content_tag(tmp_path, parts, base="x") == first
+    assert images.content_tag(tmp_path, parts, base="y") != first
+    (tmp_path / "code" / "a.py").write_text("2")
+    assert images.content_tag(tmp_path, parts, base="x") != first
 
 
 @pytest.mark.parametrize(
