@@ -9,8 +9,8 @@ from moto.ssm.models import Parameter, ParameterDict
 
 from emulator.gaps import gap, wrap
 
-#: Debian 12 as Debian publishes it, and an image that moto's account has.
-DEBIAN = "/aws/service/debian/release/12/latest/amd64"
+#: Debian 13 as Debian publishes it, and an image that moto's account has.
+DEBIAN = "/aws/service/debian/release/13/latest/amd64"
 IMAGE = "ami-04681a1dbd79675a5"
 
 
