@@ -24,7 +24,7 @@ INVENTORY = ROOT / "inventories" / "local" / "stack.yml"
 PICTURE = ROOT / "docs" / "stack.svg"
 
 # All lengths are in pixels.
-WIDTH = 1000
+WIDTH = 1100  # the longest name fits into a sixth of it
 MARGIN = 20
 LABEL_WIDTH = 124
 GAP = 12
