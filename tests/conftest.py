@@ -19,6 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plain-moto", action="store_true", help="expect each test of an emulator's gap to fail on moto")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to distribute tests one by one that share a stack: pytest-xdist names a group in the ids of its tests."""
+    distributed = getattr(session.config.option, "loadgroup", False)
+    loose = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+    if distributed and loose:
+        raise pytest.UsageError(f"pytest-xdist passes over groups with pytest {pytest.__version__}: {loose[0]}")
+
+
 @pytest.fixture(scope="session")
 def emulator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulated AWS account, shared by the tests of one worker; `reset()` empties it."""
