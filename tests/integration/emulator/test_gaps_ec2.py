@@ -169,7 +169,7 @@ def test_an_instance_is_what_its_launch_template_says(emulator: Emulator, ec2: A
     ec2.create_launch_template(
         LaunchTemplateName=name,
         LaunchTemplateData={
-            "ImageId": "resolve:ssm:/aws/service/debian/release/12/latest/amd64",
+            "ImageId": "resolve:ssm:/aws/service/debian/release/13/latest/amd64",
             "InstanceType": "t3.medium",
             "IamInstanceProfile": {"Arn": profile},
             "MetadataOptions": {"HttpTokens": "required"},
