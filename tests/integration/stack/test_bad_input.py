@@ -120,6 +120,15 @@ VALUES: dict[str, tuple[Any, str]] = {
     ),
     "flows_forks": (0, "flows_forks '0' is not allowed: it must be 1 or more"),
     "chains_list": ([{"name": "a b", "steps": []}], "chains_list is not allowed: a b: the name has at most 32 lower"),
+    "chains_notice_webhook_url": (
+        "http://hooks.example.com/failures",
+        "chains_notice_webhook_url 'http://hooks.example.com/failures' is not allowed: it must be https://<host>/<path>",
+    ),
+    "chains_notice_webhook_header": ("X Token", "chains_notice_webhook_header 'X Token' is not allowed"),
+    "chains_notice_webhook_secret": (
+        "TOKEM",
+        "chains_notice_webhook_secret 'TOKEM' is not allowed: it must be the name of a secret of secrets_flow_values",
+    ),
     "chains_triggers": (
         [{"name": "again", "after": "A", "start": "A"}],
         "chains_triggers is not allowed: again: A would start itself for ever",
