@@ -87,6 +87,7 @@ def test_a_file_is_part_of_what_a_component_has(record, tmp_path):
     file = tmp_path / "config.json"
     given = {"inputs": {"client_config": "x"}, "files": {"client_config": [str(file)]}, "waves": [["client_config"]]}
     file.write_text("{}")
+    file.chmod(0o640)  # a mode that no umask gives by itself
     record("present", **given)
     assert record(**given)["unchanged"] == ["client_config"]
     file.write_text("{ }")
