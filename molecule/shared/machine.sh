@@ -2,64 +2,80 @@
 # A machine to sign in to, where no image can be pulled: a Debian tree by debootstrap, and systemd in namespaces of its own, reached
 # over a cable (veth) from this machine. The way out is a user's (slirp4netns): routes and firewall of this machine stay as they are.
 #
-#   machine.sh make DIR    the tree, a base image as tar archive, keys, and a disk for data
-#   machine.sh up DIR      boots it
-#   machine.sh down DIR    ends it and all that runs in it
+#   machine.sh make DIR ADDRESS    the tree, a base image as tar archive, keys, and a disk for data
+#   machine.sh up DIR ADDRESS      boots it
+#   machine.sh down DIR            ends it and all that runs in it
+#
+# The machine has the name of its directory. Those of one parent directory share the key to sign in, the known hosts and what
+# debootstrap has made, and a bridge joins them.
 #
 # It needs root, debootstrap, and the kernel's veth, tun, overlay and nf_tables.
 set -euo pipefail
-action=$1 dir=$2
+action=$1 dir=$2 there=${3:-}
+shared=$(dirname "$dir") host=$(basename "$dir")
 tree=$dir/tree
-name=mf-evidently
+name=mf-$host
+bridge=mf-machines
 suite=trixie
-here=198.18.77.1 stranger=198.18.77.3 there=198.18.77.2
+here=198.18.77.1 stranger=198.18.77.9
 
-make_tree() {
+make_template() {
+  local tree=$shared/template
   local mirror
   mirror=$(awk '/^URIs:/ {print $2; exit}' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
-  debootstrap --variant=minbase --include=ca-certificates $suite "$tree" "${mirror:-http://deb.debian.org/debian}" >"$dir/debootstrap.log"
+  debootstrap --variant=minbase --include=ca-certificates $suite "$tree" "${mirror:-http://deb.debian.org/debian}" >"$shared/debootstrap.log"
   # Whom this machine trusts, and how it reaches packages, goes in as it is here.
   cp /usr/local/share/ca-certificates/*.crt "$tree/usr/local/share/ca-certificates/" 2>/dev/null || true
   chroot "$tree" update-ca-certificates >/dev/null 2>&1
   cp /etc/apt/apt.conf.d/99* "$tree/etc/apt/apt.conf.d/" 2>/dev/null || true
   cp /etc/pip.conf "$tree/etc/" 2>/dev/null || true
   rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
-  tar -C "$tree" -c . >"$dir/base.tar"
+  tar -C "$tree" -c . >"$shared/base.tar"
 
   cp -L /etc/resolv.conf "$tree/etc/resolv.conf"
   chroot "$tree" sh -ec 'export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -qq -y --no-install-recommends systemd systemd-sysv dbus e2fsprogs openssh-server python3 python3-apt \
-      sudo iproute2 procps slirp4netns >/dev/null
+      sudo iproute2 procps slirp4netns curl >/dev/null
     systemctl enable -q ssh
     systemctl mask -q getty@tty1 console-getty systemd-udevd systemd-modules-load
     useradd -m -s /bin/bash admin
     echo "admin ALL=(ALL) NOPASSWD:ALL" >/etc/sudoers.d/admin
-    rm -f /etc/ssh/ssh_host_*' 2>"$dir/packages.log"
+    rm -f /etc/ssh/ssh_host_*' 2>"$shared/packages.log"
   echo nameserver 10.0.2.3 >"$tree/etc/resolv.conf"
-  echo $name >"$tree/etc/hostname"
-  echo "127.0.1.1 $name" >>"$tree/etc/hosts"
-  mv "$dir/base.tar" "$tree/root/base.tar"
+  mv "$shared/base.tar" "$tree/root/base.tar"
+  touch "$shared/template.made"
+}
+
+make_tree() {
+  [ -e "$shared/template.made" ] || make_template
+  cp --archive --reflink=auto "$shared/template" "$tree"
+  echo "$host" >"$tree/etc/hostname"
+  echo "127.0.1.1 $host" >>"$tree/etc/hosts"
 }
 
 make_keys() {
-  ssh-keygen -q -t ed25519 -N '' -f "$dir/id_ed25519"
+  [ -e "$shared/id_ed25519" ] || ssh-keygen -q -t ed25519 -N '' -f "$shared/id_ed25519"
   ssh-keygen -q -t ed25519 -N '' -f "$tree/etc/ssh/ssh_host_ed25519_key"
   install -d -m 700 "$tree/home/admin/.ssh"
-  install -m 600 "$dir/id_ed25519.pub" "$tree/home/admin/.ssh/authorized_keys"
+  install -m 600 "$shared/id_ed25519.pub" "$tree/home/admin/.ssh/authorized_keys"
   chroot "$tree" chown -R admin:admin /home/admin/.ssh
-  awk -v host=$there '{print host, $1, $2}' "$tree/etc/ssh/ssh_host_ed25519_key.pub" >"$dir/known_hosts"
+  awk -v host="$there" '{print host, $1, $2}' "$tree/etc/ssh/ssh_host_ed25519_key.pub" >>"$shared/known_hosts"
 }
 
 cable() {
-  ip netns add $name
-  ip link add $name type veth peer name eth0 netns $name
-  ip addr add $here/24 dev $name
-  ip addr add $stranger/24 dev $name
-  ip link set $name up
-  ip -n $name link set lo up
-  ip -n $name addr add $there/24 dev eth0
-  ip -n $name link set eth0 up
+  if ! ip link show $bridge >/dev/null 2>&1; then
+    ip link add $bridge type bridge
+    ip addr add $here/24 dev $bridge
+    ip addr add $stranger/24 dev $bridge
+    ip link set $bridge up
+  fi
+  ip netns add "$name"
+  ip link add "$name" type veth peer name eth0 netns "$name"
+  ip link set "$name" master $bridge up
+  ip -n "$name" link set lo up
+  ip -n "$name" addr add "$there/24" dev eth0
+  ip -n "$name" link set eth0 up
   unshare --mount sh -c "mount --rbind /proc $tree/proc && mount --rbind /dev $tree/dev && mount --rbind /run $tree/run \
     && exec setsid chroot $tree slirp4netns --configure --mtu=65520 --disable-host-loopback --netns-type=path /run/netns/$name tap0" \
     >"$dir/slirp.log" 2>&1 </dev/null &
@@ -124,11 +140,13 @@ own_control_groups() {
 }
 
 up() {
+  # No namespace has one of its own: what the machine sets is set here, and goes back when it ends.
+  [ -e "$dir/max_map_count" ] || cat /proc/sys/vm/max_map_count >"$dir/max_map_count"
   losetup --find --show "$dir/disk" >"$dir/disk.device"
   cable
   (
     own_control_groups
-    exec setsid nsenter --net=/run/netns/$name unshare --mount --uts --ipc --cgroup --pid --fork --kill-child \
+    exec setsid nsenter --net="/run/netns/$name" unshare --mount --uts --ipc --cgroup --pid --fork --kill-child \
       "$0" boot "$dir" >"$dir/console.log" 2>&1 </dev/null
   ) &
   echo $! >"$dir/machine.pid"
@@ -138,13 +156,16 @@ down() {
   # unshare takes its child along, and that is the first process of the namespace: the kernel then ends all others.
   [ -e "$dir/machine.pid" ] && kill -9 "$(cat "$dir/machine.pid")" 2>/dev/null || true
   [ -e "$dir/slirp.pid" ] && kill "$(cat "$dir/slirp.pid")" 2>/dev/null || true
-  ip link del $name 2>/dev/null || true
-  ip netns del $name 2>/dev/null || true
+  ip link del "$name" 2>/dev/null || true
+  ip netns del "$name" 2>/dev/null || true
+  ls /sys/class/net/$bridge/brif/* >/dev/null 2>&1 || ip link del $bridge 2>/dev/null || true
   for _ in $(seq 50); do
     losetup --detach "$(cat "$dir/disk.device" 2>/dev/null)" 2>/dev/null && break
     sleep 0.2
   done
-  rm -f "$dir"/*.pid "$dir/disk.device"
+  find /sys/fs/cgroup -maxdepth 2 -type d -name "$name" -exec find {} -depth -type d -exec rmdir {} \; 2>/dev/null || true
+  [ -e "$dir/max_map_count" ] && cat "$dir/max_map_count" >/proc/sys/vm/max_map_count
+  rm -f "$dir"/*.pid "$dir/disk.device" "$dir/max_map_count"
 }
 
 case $action in
