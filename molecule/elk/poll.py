@@ -1,0 +1,44 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Search again and again, each time by a new connection, until a file is there; then say how often, and what went wrong.
+
+    poll.py ANSWERS CREDENTIALS CA STOP PATIENCE URL …
+
+PATIENCE is for how many seconds a search may be tried again, as Elasticsearch's own clients do it; 0 is not at all.
+"""
+
+import base64
+import json
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+answers, credentials, authority, stop, patience, *urls = sys.argv[1:]
+context = ssl.create_default_context(cafile=authority)
+header = {"Authorization": "Basic " + base64.b64encode(Path(credentials).read_bytes().strip()).decode()}
+searches, failures = 0, []
+
+
+def search(url):
+    request = urllib.request.Request(url, headers=header)
+    with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+        return json.load(answer)
+
+
+while not Path(stop).exists():
+    for url in urls:
+        limit = time.monotonic() + float(patience)
+        searches += 1
+        while True:
+            try:
+                search(url)
+                break
+            except (OSError, ValueError) as error:
+                if time.monotonic() > limit:
+                    failures.append(f"{url}: {error}")
+                    break
+                time.sleep(0.2)
+Path(answers).write_text(json.dumps({"searches": searches, "failures": failures}))
