@@ -41,7 +41,7 @@ class Client:
     def __init__(self, module):
         self._module, params = module, module.params
         self.username = params["username"]
-        self._url = checked_url(params["url"])
+        self._url = checked_url(module)
         self._options = {
             "headers": {"Content-Type": "application/json"},
             "timeout": params["request_timeout"],
@@ -120,9 +120,12 @@ class Client:
             ) from error
 
 
-def checked_url(url):
-    """Return an address without its last slash."""
+def checked_url(module):
+    """Return the address without its last slash."""
+    url = module.params["url"]
     parts = urlsplit(url)
+    if parts.password:
+        module.no_log_values.add(parts.password)
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
         raise Refused(f"url is '{url}', and must be https://<host>:<port>, without a user")
     return url.rstrip("/")
@@ -157,7 +160,7 @@ def reason(body):
 
 def flat(value, path=""):
     """Return a map of dotted paths and values: ``a.b: 1`` and ``a: {b: 1}`` are the same to Elasticsearch."""
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or (path and not value):
         return {path: value}
     result = {}
     for key, inner in value.items():
@@ -183,7 +186,8 @@ def part(have, path):
 def same(want, have):
     """Compare two values as Elasticsearch does, which stores numbers and truths of settings as texts."""
     if want is None or have is None:
-        return want in (None, {}, []) and have in (None, {}, [])
+        # An empty map says something where it stands: an action of a lifecycle, say.
+        return want in (None, []) and have in (None, [], {})
     if isinstance(want, dict):
         return isinstance(have, dict) and not missing(want, have)
     if isinstance(want, list) or isinstance(have, list):

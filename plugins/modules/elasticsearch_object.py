@@ -141,7 +141,7 @@ def read(client, kind, name):
 
 def comparable(kind, value):
     """Return a map of dotted paths and values, with a template's settings below "index"."""
-    paths = flat(value) if value else {}
+    paths = flat(value or {})
     if kind not in TEMPLATES:
         return paths
     return {re.sub(r"^template\.settings\.(?!index\.)", "template.settings.index.", key): paths[key] for key in paths}

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How nodes are one cluster: one is the master, by the votes of most, and what it acknowledges most have on their disks.
+"""How nodes are one cluster: one is the master, by votes of most, and what it acknowledges most have on their disks.
 
 Nodes talk HTTPS on the transport port, with certificates on both sides. It is Raft with one simplification: a node that
 is not where the master believes gets all of the state. A node alone is a cluster of one, by the same code.

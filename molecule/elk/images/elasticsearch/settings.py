@@ -126,7 +126,7 @@ def read(environment: dict[str, str]) -> Settings:
 
 
 def from_environment(environment: dict[str, str]) -> dict[str, str]:
-    """Return the settings that the environment has. What only looks like one is refused; the real image passes over it."""
+    """Return the settings that the environment has. What only looks like one is refused: no image does that."""
     found = {}
     for name, value in environment.items():
         if name.startswith("ES_SETTING_"):
