@@ -15,13 +15,13 @@ import socket
 import ssl
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import settings as node_settings
 from cluster import Cluster
 from routes import Api
+from serving import Handler, Server
 from settings import Settings, refuse
 from store import Store
 
@@ -73,62 +73,12 @@ class Certificates:
         return context
 
 
-class Server(ThreadingHTTPServer):
-    """Serves HTTPS; the handshake happens in the connection's own thread."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], handler: Any, certificates: Certificates) -> None:
-        self.certificates = certificates
-        super().__init__(address, handler)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve one connection."""
-        request.settimeout(60)
-        try:
-            secure = self.certificates.current().wrap_socket(request, server_side=True)
-        except OSError:  # among them: plain HTTP, a client that trusts another authority
-            return
-        with secure:
-            self.RequestHandlerClass(secure, client_address, self)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say in one line what went wrong with a connection."""
-        print(f"WARN caught exception while handling client http traffic: {sys.exc_info()[1]!r}", flush=True)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def _content(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def _send(self, status: int, content: Any) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("X-elastic-product", "Elasticsearch")
-        if status == 401:
-            self.send_header("WWW-Authenticate", 'Basic realm="security", charset="UTF-8"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_arguments: Any) -> None:
-        """Elasticsearch logs no requests, either."""
-
-
 def rest(api: Api) -> type[Handler]:
     """Return what serves clients."""
 
     class Rest(Handler):
         def serve(self) -> None:
-            content = self._content()
+            content = self.content()
             kind = self.headers.get("Content-Type", "").split(";")[0]
             if content and kind not in (
                 "application/json",
@@ -136,9 +86,13 @@ def rest(api: Api) -> type[Handler]:
                 "application/vnd.elasticsearch+json",
                 "application/vnd.elasticsearch+x-ndjson",
             ):
-                self._send(406, {"error": f"Content-Type header [{kind}] is not supported", "status": 406})
+                self.answer(406, {"error": f"Content-Type header [{kind}] is not supported", "status": 406})
                 return
-            self._send(*api.serve(self.command, self.path, content, self.headers.get("Authorization")))
+            status, answer = api.serve(self.command, self.path, content, self.headers.get("Authorization"))
+            headers = {"X_elastic_product": "Elasticsearch"}
+            if status == 401:
+                headers["WWW_Authenticate"] = 'Basic realm="security", charset="UTF-8"'
+            self.answer(status, answer, **headers)
 
         do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = serve
 
@@ -150,13 +104,13 @@ def transport(api: Api, cluster: Cluster) -> type[Handler]:
 
     class Transport(Handler):
         def do_POST(self) -> None:
-            body = json.loads(self._content())
+            body = json.loads(self.content())
             if self.path == "/forward":
                 asked = (body["method"], body["target"], body["content"].encode(), body["authorization"])
                 status, content = api.serve(*asked)
-                self._send(200, {"status": status, "content": content})
+                self.answer(200, {"status": status, "content": content})
                 return
-            self._send(200, cluster.answer(self.path, body))
+            self.answer(200, cluster.answer(self.path, body))
 
     return Transport
 
@@ -197,10 +151,12 @@ def main() -> None:
     cluster = Cluster(settings, store, inner.client() if inner else None)
     api = Api(settings, store, cluster)
     host = settings.get("http.host") or settings.get("network.host", node_settings.EVERYWHERE)
-    server = Server((host, int(settings.get("http.port", "9200"))), rest(api), http)
+    server = Server((host, int(settings.get("http.port", "9200"))), rest(api), http.current)
     if inner and not settings.single:
         address = (settings.transport_host, int(settings.get("transport.port", "9300")))
-        threading.Thread(target=Server(address, transport(api, cluster), inner).serve_forever, daemon=True).start()
+        threading.Thread(
+            target=Server(address, transport(api, cluster), inner.current).serve_forever, daemon=True
+        ).start()
     cluster.start()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     if "STANDIN_HOME" in os.environ:

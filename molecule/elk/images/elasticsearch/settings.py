@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import flat
+from flat import refuse
 from known import known
 
 SETTING = re.compile(r"[a-z0-9_]+(\.[a-z0-9_*]+)+")
@@ -42,11 +45,6 @@ VARIABLES = known("variables")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - as in the image, which its container shields
 LOOPBACK = {"127.0.0.1", "localhost", "_local_", "::1"}
 LEAST_MAP_COUNT = 262144
-
-
-def refuse(message: str) -> None:
-    """End with a message, as the real program does."""
-    sys.exit(f"ERROR: {message}")
 
 
 @dataclass
@@ -107,7 +105,7 @@ def read(environment: dict[str, str]) -> Settings:
         password=password(environment),
         heap=heap(environment.get("ES_JAVA_OPTS", "")),
         enforced="-Des.enforce.bootstrap.checks=true" in environment.get("ES_JAVA_OPTS", "").split(),
-        values={"cluster.name": "docker-cluster", **from_file(home / "config" / "elasticsearch.yml")},
+        values={"cluster.name": "docker-cluster", **flat.settings(home / "config" / "elasticsearch.yml")},
     )
     settings.values.update(from_environment(environment))
     for name in settings.values:
@@ -137,20 +135,6 @@ def from_environment(environment: dict[str, str]) -> dict[str, str]:
         elif "." in name or (name.startswith(("ES_", "ELASTIC", "KEYSTORE")) and name not in VARIABLES):
             refuse(f"{name} in the environment is neither a setting nor a variable of the image")
     return {name: value for name, value in found.items() if value}
-
-
-def from_file(path: Path) -> dict[str, str]:
-    """Return the settings of elasticsearch.yml, written flat."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        text = line.split(" #")[0].strip()
-        if not text or text.startswith("#"):
-            continue
-        name, colon, value = text.partition(":")
-        if not colon or not SETTING.fullmatch(name):
-            refuse(f"Failed to parse {path}: '{line}' (this stand-in reads 'a.b: value' only)")
-        found[name] = value.strip().strip("\"'")
-    return found
 
 
 def password(environment: dict[str, str]) -> str:
@@ -227,6 +211,8 @@ def check(settings: Settings, environment: dict[str, str]) -> None:
 def bootstrap_failures(settings: Settings, environment: dict[str, str]):
     """Yield what a node in production must not have."""
     least, most = settings.heap.get("-Xms"), settings.heap.get("-Xmx")
+    if settings.get("bootstrap.memory_lock") == "true" and resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != -1:
+        yield "memory locking requested for elasticsearch process but memory is not locked"
     if least != most:
         yield f"initial heap size [{least}] not equal to maximum heap size [{most}]; this can cause resize pauses"
     areas = int(Path(environment.get("STANDIN_MAX_MAP_COUNT", "/proc/sys/vm/max_map_count")).read_text())
