@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The stand-ins of the Elastic images: as strict as the real ones where a deployment goes wrong, and they lose nothing."""
+"""The stand-ins of the Elastic images: as strict as the real ones where a deployment is wrong; nothing is lost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import zlib
 
 import pytest
 from elastic_node import VERSION, Authority, Node, StandIn, cluster, free_port, until
+
+pytestmark = pytest.mark.xdist_group("elastic-images")
 
 PASSWORD = "elastic-1"
 KIBANA = "kibana-1"
@@ -347,7 +349,7 @@ def test_kibana_is_there_when_it_can_sign_in(authority, tmp_path, elasticsearch,
     ("option", "environment", "reason"),
     [
         ("ssl => true", {}, "Unknown setting 'ssl' for tcp"),
-        ("}", {}, "Failed to execute action: Expected one of ('beats', 'tcp', 'udp')"),
+        ("}", {}, "Failed to execute action: Expected one of ('input', 'filter', 'output')"),
         ("mode =>", {}, "Expected a value in the pipeline, and not '}'"),
         ("", {"LOGSTASH_INTERNAL_PASSWORD": None}, "Cannot evaluate `${LOGSTASH_INTERNAL_PASSWORD}`"),
         ("", {"PIPELINE_WORKERS": "2"}, "env2yaml would write ['PIPELINE_WORKERS'] into logstash.yml"),
