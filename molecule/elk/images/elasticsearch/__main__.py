@@ -13,11 +13,10 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import threading
 from pathlib import Path
-from typing import Any
 
+import flat
 import settings as node_settings
 from cluster import Cluster
 from routes import Api
@@ -160,7 +159,7 @@ def main() -> None:
     cluster.start()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     if "STANDIN_HOME" in os.environ:
-        (settings.home / "port").write_text(str(server.server_address[1]))
+        flat.tell(settings.home / "port", str(server.server_address[1]))
     print(f"[{settings['node.name']}] started; this is a stand-in of Elasticsearch {settings.version}", flush=True)
     server.serve_forever()
 

@@ -261,8 +261,9 @@ class Cluster:
 
     def forward(self, path: str, request: dict[str, Any]) -> Any:
         """Have the master serve a request."""
-        with self._lock:
-            peer = self.peers.get(self.master or "")
+        if self.master not in self.peers:
+            self._meet()
+        peer = self.peers.get(self.master or "")
         answer = peer and self.ask(peer["address"], path, request, FORWARDED)
         if not answer:
             raise ApiError(503, "master_not_discovered_exception", "the master does not answer")

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Files of settings, as all three stand-ins read them: YAML of which each line is ``name: value``, the value perhaps JSON."""
+"""Files of settings, as all three stand-ins read them: YAML whose lines are ``name: value``, the value perhaps JSON."""
 
 from __future__ import annotations
 
@@ -42,3 +42,10 @@ def unquoted(text: str) -> str:
 def listed(text: str) -> list[Any]:
     """Return a value that is a list, or is one of one."""
     return json.loads(text) if text.startswith("[") else [text]
+
+
+def tell(path: Path, text: str) -> None:
+    """Write a file that somebody waits for: it is whole as soon as it is there."""
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.rename(path)

@@ -11,7 +11,6 @@ import os
 import re
 import resource
 import stat
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +66,7 @@ class Settings:
 
     def items(self, name: str) -> list[str]:
         """Return a setting that is a list."""
-        return [item.strip() for item in self.get(name).strip("[]").split(",") if item.strip()]
+        return [item.strip("\"' ") for item in self.get(name).strip("[]").split(",") if item.strip()]
 
     @property
     def single(self) -> bool:
