@@ -23,8 +23,8 @@ searches, failures = 0, []
 
 
 def search(url):
-    request = urllib.request.Request(url, headers=header)
-    with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+    request = urllib.request.Request(url, headers=header)  # noqa: S310 - the scenario gives https
+    with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
         return json.load(answer)
 
 
