@@ -1,17 +1,18 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Check a component's variables on the controller, in one task and without a call to anything."""
+"""Check the variables of components on the controller, in one task and without a call to anything."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 from pathlib import Path
 
-import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
@@ -30,9 +31,23 @@ def load_options(component):
     """
     path = ROLES / component / "meta" / "argument_specs.yml"
     try:
-        return next(iter(yaml.safe_load(path.read_text())["argument_specs"].values()))["options"]
+        return next(iter(yaml_load(path.read_text())["argument_specs"].values()))["options"]
     except (OSError, KeyError) as error:
         raise AnsibleError(f"The role '{component}' has no argument specification: {error!r}") from error
+
+
+def load_variables(component, loader):
+    """Return a role's variables, as in a task of the role: its defaults and those of the role that it depends on."""
+    roles = ["stack", component] if component != "stack" else ["stack"]
+    paths = [ROLES / role / kind / "main.yml" for kind in ("defaults", "vars") for role in roles]
+    return {name: value for path in paths for name, value in load_yaml(path, loader).items()}
+
+
+@functools.cache  # all components ask for those of `stack`
+def load_yaml(path, loader):
+    """Return what a file of a role holds, whose texts may be templates; nothing where there is no file."""
+    # Without the loader's own cache, which gives a deep copy of everything.
+    return (loader.load_from_file(str(path), cache="none", trusted_as_template=True) if path.exists() else None) or {}
 
 
 def as_argument_spec(options):
@@ -76,25 +91,52 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    _VALID_ARGS = frozenset(("component", "checks", "files", "recorded"))
+    _VALID_ARGS = frozenset(("components", "by_host"))
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        component = self._task.args["component"]
-        checks = self._task.args.get("checks") or []
-        options = load_options(component)
-        problems = self._unknown(component, options, task_vars)
-        typed, invalid = self._validated(options, task_vars)
-        problems += invalid
-        if not invalid:  # a check on a value of the wrong type would only add noise
-            problems += self._failed_checks(options, checks, {**task_vars, **typed})
+        components = self._task.args["components"]
+        by_host = boolean(self._task.args.get("by_host", False))
+        problems, facts = [], {"stack_preflight_passed": True}
+        for component in components:
+            variables = self._variables_of_host(component, task_vars) if by_host else task_vars
+            found, known = self._check(component, variables)
+            problems += found
+            facts |= known
+            if problems and component == "stack":  # all others' names are made of its variables
+                break
         if problems:
             return {"failed": True, "msg": "\n".join(problems), "problems": problems}
-        facts = {"stack_preflight_passed": True}
-        if boolean(self._task.args.get("recorded", True)):
-            facts[f"stack_inputs_{component}"] = self._digest(options, task_vars)
-            facts["stack_files"] = self._task.args.get("files") or []
-        return {"changed": False, "msg": f"The variables of {component} are sound", "ansible_facts": facts}
+        return {"changed": False, "msg": f"The variables of {', '.join(components)} are sound", "ansible_facts": facts}
+
+    def _variables_of_host(self, name, task_vars):
+        """Return the variables of the inventory host of a component's name; those of the task where there is none.
+
+        ``hostvars[name]`` is without the play's variables, hence the variable manager that stands behind it.
+        """
+        hostvars = task_vars["hostvars"]
+        if name not in hostvars:
+            return task_vars
+        manager = hostvars._variable_manager
+        return manager.get_vars(play=self._task.get_play(), host=hostvars._inventory.get_host(name), task=self._task)
+
+    def _check(self, component, variables):
+        """Return the problems of a component's variables, and the facts that stack_record asks for."""
+        options = load_options(component)
+        variables = load_variables(component, self._loader) | variables
+        problems = self._unknown(component, options, variables)
+        typed, invalid = self._validated(options, variables)
+        problems += invalid
+        if invalid:  # a check on a value of the wrong type would only add noise
+            return problems, {}
+        asked = load_yaml(ROLES / component / "meta" / "preflight.yml", self._loader)
+        templar = self._templar.copy_with_new_env(available_variables=variables | typed)
+        problems += self._failed_checks(options, asked.get("checks", []), templar)
+        facts = {}
+        if not problems and boolean(templar.template(asked.get("recorded", True))):
+            facts[f"stack_inputs_{component}"] = self._digest(options, variables)
+            facts[f"stack_files_{component}"] = templar.template(asked.get("files", []))
+        return problems, facts
 
     def _unknown(self, component, options, task_vars):
         problems = []
@@ -129,12 +171,13 @@ class ActionModule(ActionBase):
 
     def _evaluated(self, options, task_vars):
         """Return the values of those options that are set, and a sentence for each that can't be evaluated."""
+        templar = self._templar.copy_with_new_env(available_variables=task_vars)
         given, problems = {}, []
         for name, option in options.items():
             if name not in task_vars:
                 continue
             try:
-                given[name] = self._templar.template(task_vars[name])
+                given[name] = templar.template(task_vars[name])
             except AnsibleError as error:
                 shown = HIDDEN if option.get("no_log") else error.message
                 problems.append(f"{name} can't be evaluated: {shown}")
@@ -151,20 +194,19 @@ class ActionModule(ActionBase):
             digest.update(hashlib.scrypt(_canonical(secrets), salt=digest.digest(), n=2**14, r=8, p=1))
         return digest.hexdigest()
 
-    def _failed_checks(self, options, checks, variables):
-        templar = self._templar.copy_with_new_env(available_variables=variables)
+    def _failed_checks(self, options, checks, templar):
         problems = []
-        # The expressions stand in a role of this collection; being arguments they are not marked as templates.
         for check in checks:
             variable = check["variable"]
             if "problems" in check:
-                found = templar.evaluate_expression(trust_as_template(check["problems"]))
+                found = templar.evaluate_expression(check["problems"])
                 problems += [f"{variable} is not allowed: {problem}" for problem in found]
                 continue
-            if templar.evaluate_conditional(trust_as_template(check["that"])):
+            if templar.evaluate_conditional(check["that"]):
                 continue
-            value = HIDDEN if options.get(variable, {}).get("no_log") else templar.template(variables[variable])
-            problems.append(f"{variable} '{value}' is not allowed: it must be {check['allowed']}")
+            secret = options.get(variable, {}).get("no_log")
+            value = HIDDEN if secret else templar.evaluate_expression(trust_as_template(variable))
+            problems.append(f"{variable} '{value}' is not allowed: it must be {templar.template(check['allowed'])}")
         return problems
 
 

@@ -15,6 +15,9 @@ from ansible.plugins.action import ActionBase
 
 COLLECTION = Path(__file__).resolve().parents[2]
 
+#: What the facts of the preflight are called that name a component's files.
+FILES = "stack_files_"
+
 #: Collections whose modules the roles use; another version of them may set something else.
 LIBRARIES = ("amazon.aws", "community.aws")
 
@@ -31,11 +34,13 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         components = arguments.get("components", [])
         hosts = task_vars["hostvars"]
-        facts = {name: hosts[name].get("ansible_facts", {}) for name in {*components, *task_vars["groups"]["all"]}}
+        facts = {}
+        for name in task_vars["groups"]["all"]:
+            facts |= hosts[name].get("ansible_facts", {})
         arguments |= {
             "names": self._names(task_vars),
             "inputs": inputs_digests(facts, components),
-            "files": {name: known["stack_files"] for name, known in facts.items() if "stack_files" in known},
+            "files": {name.removeprefix(FILES): paths for name, paths in facts.items() if name.startswith(FILES)},
         }
         return self._execute_module("mlops.metaflow.stack_record", module_args=arguments, task_vars=task_vars)
 
@@ -49,15 +54,13 @@ class ActionModule(ActionBase):
 def inputs_digests(facts, components):
     """Return the digest of the inputs of each of the components whose variables the run has checked.
 
-    :param dict facts: host -> its facts. Those of the stack itself were kept by the first host of the run.
+    :param dict facts: what the preflight has kept, of all hosts: it checks all components on one of them.
     """
-    stack = [known["stack_inputs_stack"] for known in facts.values() if "stack_inputs_stack" in known]
     digests = {}
     for component in components:
-        known = facts[component]
-        if stack and f"stack_inputs_{component}" in known:
-            parts = [*stack, known[f"stack_inputs_{component}"], code_digest(component)]
-            digests[component] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        parts = [facts.get("stack_inputs_stack"), facts.get(f"stack_inputs_{component}")]
+        if all(parts):
+            digests[component] = hashlib.sha256(json.dumps([*parts, code_digest(component)]).encode()).hexdigest()
     return digests
 
 

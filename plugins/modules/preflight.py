@@ -9,51 +9,34 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: preflight
-short_description: Check a component's variables before anything is touched
+short_description: Check the variables of components before anything is touched
 version_added: 0.1.0
 description:
-  - Checks the variables of one role of this collection against its argument specification, names variables with the
-    role's prefix that the role doesn't have, and evaluates the role's own conditions.
+  - Checks the variables of roles of this collection against their argument specifications, names variables with a
+    role's prefix that the role doesn't have, and evaluates the conditions in the role's C(meta/preflight.yml).
   - Runs on the controller and calls nothing. All problems are told at once, one sentence each.
   - On success the fact C(ansible_facts.stack_preflight_passed) is set for the host, and facts by which
     M(mlops.metaflow.stack_record) sees whether anything has changed since the last converge.
+  - C(meta/preflight.yml) has three keys. C(checks) is a list of C(variable), C(that) (a condition as in C(when),
+    evaluated where the types of all variables are right) and C(allowed) (what completes the sentence "it must be …");
+    in place of the latter two, C(problems) is an expression that gives a list of sentences, one a problem. C(files)
+    are the files and folders on this machine that the component writes or deploys. C(recorded), true by default, says
+    whether variables, code, files and account tell all that the component depends on, so that it may be found
+    unchanged.
 author:
   - The metaflow-ansible authors
 options:
-  component:
-    description: Name of the role.
-    type: str
+  components:
+    description: Names of the roles.
+    type: list
+    elements: str
     required: true
-  checks:
-    description: Conditions that the variables must meet.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      variable:
-        description: The variable that the condition is about.
-        type: str
-        required: true
-      that:
-        description: A condition as in C(when). It is evaluated where the types of all variables are right.
-        type: str
-      allowed:
-        description: What is allowed, to complete the sentence "it must be …". With O(checks[].that).
-        type: str
-      problems:
-        description: In place of O(checks[].that), an expression that gives a list of sentences, one a problem.
-        type: str
-  files:
-    description: Files and folders on this machine that it writes or deploys, for M(mlops.metaflow.stack_record).
-    type: list
-    elements: path
-    default: []
-  recorded:
+  by_host:
     description:
-      - Whether variables, code, files and account tell all that the component depends on, so that
-        M(mlops.metaflow.stack_record) may find it unchanged.
+      - Take a component's variables from the inventory host of its name, where there is one, so that one task checks
+        all of them.
     type: bool
-    default: true
+    default: false
 attributes:
   check_mode:
     description: Changes nothing.
@@ -66,11 +49,13 @@ attributes:
 EXAMPLES = r"""
 - name: Check the network's variables
   mlops.metaflow.preflight:
-    component: network
-    checks:
-      - variable: network_vpc_cidr
-        that: network_vpc_cidr is mlops.metaflow.ipv4_block(16, 24)
-        allowed: an IPv4 block from /16 to /24, e.g. 10.20.0.0/16
+    components: [network]
+
+- name: Check the variables of the stack and of all its components
+  mlops.metaflow.preflight:
+    components: "{{ ['stack'] + groups['stack'] }}"
+    by_host: true
+  run_once: true
 """
 
 RETURN = r"""

@@ -216,10 +216,10 @@ def compare(record, inputs, documents, waves):
     unchanged, waiting, reasons = [], [], {}
     for component, given in inputs.items():
         recorded = record["components"].get(component)
-        if component not in documents:
-            reasons[component] = "what it has in the account is not read in advance"
-        elif recorded is None:
+        if recorded is None:
             reasons[component] = "there is no record of a converge"
+        elif component not in documents:
+            reasons[component] = "what it has in the account is not read in advance"
         elif recorded["inputs"] != given:
             reasons[component] = "its variables or its code differ from the last converge"
         elif live.digest(recorded["document"]) != digests[component]:
@@ -296,7 +296,9 @@ class Store:
 def compared(module, client, store):
     params = module.params
     record = store.read()
-    documents, unreadable = read_live(params["names"], params["files"], record, client)
+    documents, unreadable = {}, {}
+    if record["components"]:  # a stack's first run has nothing to compare the account with
+        documents, unreadable = read_live(params["names"], params["files"], record, client)
     for component, why in unreadable.items():
         module.warn(f"What {component} has in the account can't be read in advance, so it runs: {why}")
     unchanged, waiting, reasons = compare(record, params["inputs"], documents, params["waves"])

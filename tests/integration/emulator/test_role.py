@@ -144,9 +144,9 @@ def test_leaves_a_directory_that_no_emulator_made(role: Role, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("port", 70000, "emulator_port '70000' is no port"),
-        ("account", "12345", "emulator_account '12345' is no account id"),
-        ("state_dir", "here", "emulator_state_dir 'here' is not absolute"),
+        ("port", 70000, "emulator_port '70000' is not allowed: it must be a port"),
+        ("account", "12345", "emulator_account '12345' is not allowed: it must be 12 digits"),
+        ("state_dir", "here", "emulator_state_dir 'here' is not allowed: it must be an absolute path"),
     ],
 )
 def test_bad_variables_are_named(tmp_path: Path, variable: str, value: Any, message: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
@@ -42,13 +43,14 @@ def roles(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def check(roles):
+def check(roles, tmp_path):
     """Return ``check(*checks, **variables)``, which gives the action's result for the component `shop`."""
 
     def check(*checks, **variables):
+        (tmp_path / "shop" / "meta" / "preflight.yml").write_text(yaml.safe_dump({"checks": list(checks)}))
         templar = Templar(loader=DataLoader(), variables=variables)
         task = Task()
-        task.args = {"component": "shop", "checks": list(checks)}
+        task.args = {"components": ["shop"]}
         action = preflight.ActionModule(
             task=task, connection=NO_CONNECTION, play_context=None, loader=templar._loader, templar=templar,
             shared_loader_obj=None,
@@ -63,7 +65,7 @@ def test_sound_variables_pass(check):
     result = check(size, **SOUND)
     assert not result.get("failed")
     facts = result["ansible_facts"]
-    assert facts["stack_preflight_passed"] and facts["stack_files"] == []
+    assert facts["stack_preflight_passed"] and facts["stack_files_shop"] == []
     # The digest by which a later run sees that a value has changed.
     assert facts["stack_inputs_shop"] != check(size, **SOUND | {"shop_size": 4})["ansible_facts"]["stack_inputs_shop"]
 
