@@ -10,8 +10,10 @@ import signal
 import socket
 import ssl
 import struct
+import threading
 import urllib.request
 import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from elastic_node import VERSION, Authority, Node, StandIn, cluster, free_port, until
@@ -241,6 +243,66 @@ def test_the_nearest_vectors(elasticsearch):
     knn = {"field": "embedding", "query_vector": [1, 0.1], "k": 2, "num_candidates": 3}
     _status, found = elasticsearch.call("POST", "/vectors/_search", {"knn": knn})
     assert [hit["_id"] for hit in found["hits"]["hits"]] == ["right", "up"]
+
+
+@pytest.fixture
+def metadata():
+    """The metadata of an instance with a role, and what was asked of it."""
+    asked = []
+
+    class Metadata(BaseHTTPRequestHandler):
+        def answer(self):
+            asked.append((self.command, self.path, self.headers.get("X-aws-ec2-metadata-token")))
+            role = {"AccessKeyId": "role-key", "SecretAccessKey": "role-secret", "Token": "role-token"}
+            answers = {"token": "session", "security-credentials/": "elk\n", "elk": json.dumps(role)}
+            body = answers[self.path.rpartition("/")[2] or "security-credentials/"].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = answer
+
+        def log_message(self, *_arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_snapshots_in_s3(authority, tmp_path, started, emulator, metadata):
+    """With the credentials of the instance's role, which only its metadata has."""
+    emulator.reset()
+    s3 = emulator.client("s3")
+    s3.create_bucket(Bucket="metaflow-data")
+    address, asked = metadata
+    client = {"s3.client.default.endpoint": emulator.endpoint, "s3.client.default.path_style_access": "true"}
+    node = Node(tmp_path / "node", authority, PASSWORD, **client)
+    node.environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = address
+    started(node)
+    body = {"type": "s3", "settings": {"bucket": "metaflow-data", "base_path": "elk/snapshots"}}
+    assert node.call("PUT", "/_snapshot/s3", body) == (200, {"acknowledged": True})
+    assert ("GET", "/latest/meta-data/iam/security-credentials/elk", "session") in asked
+    node.call("PUT", "/nutrients/_doc/1", {"a": 1})
+    status, taken = node.call("PUT", "/_snapshot/s3/first?wait_for_completion=true")
+    assert (status, taken["snapshot"]["state"], taken["snapshot"]["indices"]) == (200, "SUCCESS", ["nutrients"])
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket="metaflow-data")["Contents"]]
+    assert keys == ["elk/snapshots/index.json", "elk/snapshots/snapshots/first.json"]
+
+    status, refused = node.call("POST", "/_snapshot/s3/first/_restore")
+    assert "an open index with same name already exists" in refused["error"]["reason"]
+    renamed = {"indices": "nutrients", "rename_pattern": "(.+)", "rename_replacement": "old-$1"}
+    assert node.call("POST", "/_snapshot/s3/first/_restore", renamed)[1]["snapshot"]["indices"] == ["old-nutrients"]
+    assert node.call("POST", "/nutrients/_close")[0] == 200
+    assert node.call("POST", "/_snapshot/s3/first/_restore")[0] == 200
+    assert node.get("/old-nutrients/_doc/1")["_source"] == node.get("/nutrients/_doc/1")["_source"] == {"a": 1}
+
+    body["settings"]["bucket"] = "none"
+    status, refused = node.call("PUT", "/_snapshot/other", body)
+    assert (status, refused["error"]["type"]) == (500, "repository_verification_exception")
+    assert "NoSuchBucket" in refused["error"]["caused_by"]["reason"]
 
 
 def test_three_nodes_are_one_cluster(authority, tmp_path, started):

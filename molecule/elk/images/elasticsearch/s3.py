@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """S3, as far as a repository of snapshots needs it: signed requests for single objects.
 
-Credentials are looked for where Elasticsearch's client looks: the environment, then the instance's profile.
+Credentials are looked for where Elasticsearch's client looks: the environment, then the instance's profile. An endpoint
+without TLS is taken for an emulator, which takes any.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ from settings import Settings
 METADATA = "http://169.254.169.254"
 
 
-def credentials() -> dict[str, str]:
-    """Return the access key, the secret key and perhaps a token."""
+def credentials(emulated: bool) -> dict[str, str]:
+    """Return the access key, the secret key and perhaps a token.
+
+    :param emulated: whether it is no AWS that is called: then any keys will do where there are none.
+    """
     if "AWS_ACCESS_KEY_ID" in os.environ:
         return {
             "AccessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
             "Token": os.environ.get("AWS_SESSION_TOKEN", ""),
         }
+    if emulated and "AWS_EC2_METADATA_SERVICE_ENDPOINT" not in os.environ:
+        return {"AccessKeyId": "stand-in", "SecretAccessKey": "stand-in"}
     base = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", METADATA).rstrip("/")
     path = f"{base}/latest/meta-data/iam/security-credentials/"
     token = fetch(f"{base}/latest/api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": "300"})
@@ -92,7 +98,7 @@ class Bucket:
         return body
 
     def _signed(self, method: str, path: str, content: bytes) -> dict[str, str]:
-        keys = credentials()
+        keys = credentials(emulated=self._endpoint.scheme == "http")
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
         digest = hashlib.sha256(content).hexdigest()
