@@ -20,9 +20,10 @@ lint: .venv/dev
 molecule: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test
 
-# A machine of its own, by SSH: needs root and debootstrap, and takes ten minutes or more.
+# A machine of its own, by SSH: needs root and debootstrap, and takes half an hour.
 molecule-hosts: .venv/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --scenario-name evidently
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --scenario-name elk
 
 # The Evidently application has its own environment and its own tests (evidently/README.md).
 evidently: evidently/.venv/dev

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Search again and again, each time by a new connection, until a file is there; then say how often, and what went wrong.
+"""Search again and again, each time by a new connection, until a file is there; then say how often, and what failed.
 
     poll.py ANSWERS CREDENTIALS CA STOP PATIENCE URL …
 
