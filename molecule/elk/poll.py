@@ -4,10 +4,12 @@
 
     poll.py ANSWERS CREDENTIALS CA STOP PATIENCE URL …
 
-PATIENCE is for how many seconds a search may be tried again, as Elasticsearch's own clients do it; 0 is not at all.
+The nodes are asked in turn. PATIENCE is for how many seconds a search may be tried again, at the next one, as
+Elasticsearch's own clients do it; 0 is not at all.
 """
 
 import base64
+import itertools
 import json
 import ssl
 import sys
@@ -28,17 +30,18 @@ def search(url):
         return json.load(answer)
 
 
+places = itertools.cycle(urls)
 while not Path(stop).exists():
-    for url in urls:
-        limit = time.monotonic() + float(patience)
-        searches += 1
-        while True:
-            try:
-                search(url)
+    limit = time.monotonic() + float(patience)
+    searches += 1
+    while True:
+        url = next(places)
+        try:
+            search(url)
+            break
+        except (OSError, ValueError) as error:
+            if time.monotonic() > limit:
+                failures.append(f"{url}: {error}")
                 break
-            except (OSError, ValueError) as error:
-                if time.monotonic() > limit:
-                    failures.append(f"{url}: {error}")
-                    break
-                time.sleep(0.2)
+            time.sleep(0.2)
 Path(answers).write_text(json.dumps({"searches": searches, "failures": failures}))
