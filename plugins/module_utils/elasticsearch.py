@@ -1,0 +1,215 @@
+# Copyright: the metaflow-ansible authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules of Elasticsearch share: a client of one node, and how what is asked for compares with what is there.
+
+They run on the machine itself, with its Python's own library.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+
+OPTIONS = {
+    "url": {"required": True},
+    "ca_path": {"type": "path"},
+    "username": {"default": "elastic"},
+    "password_file": {"type": "path", "required": True, "no_log": False},
+    "previous_password_file": {"type": "path", "no_log": False},
+    "request_timeout": {"type": "int", "default": 60},
+}
+SHORTEST_PASSWORD = 6  # Elasticsearch takes none that is shorter
+
+
+class Refused(Exception):
+    """Elasticsearch refused, or did not answer; or what is asked for can't be. The text says why."""
+
+
+class NotSignedIn(Refused):
+    """The name, or the password."""
+
+
+class Client:
+    """One node, as the user of the module's options sees it."""
+
+    def __init__(self, module):
+        self._module, params = module, module.params
+        self.username = params["username"]
+        self._url = checked_url(module)
+        self._options = {
+            "headers": {"Content-Type": "application/json"},
+            "timeout": params["request_timeout"],
+            "ca_path": params["ca_path"],
+            "force_basic_auth": True,
+            # None of them may carry the password elsewhere, or replace it.
+            "follow_redirects": "none",
+            "use_netrc": False,
+            "use_proxy": False,
+        }
+        if params["ca_path"] and not Path(params["ca_path"]).is_file():
+            raise Refused(f"ca_path {params['ca_path']} is no file")
+        self._password = self.password_in(params["password_file"])
+
+    def password_in(self, path, option="password_file"):
+        """Return the password in a file of this machine, and see that no result shows it."""
+        password = read_password(path, option)
+        self._module.no_log_values.add(password)
+        return password
+
+    def sign_in(self):
+        """Find out which of the two passwords counts."""
+        previous = self._module.params["previous_password_file"]
+        if self.signs_in(self.username, self._password):
+            return
+        if previous:
+            self._password = self.password_in(previous, "previous_password_file")
+            if self.signs_in(self.username, self._password):
+                return
+        files = " nor ".join(path for path in (self._module.params["password_file"], previous) if path)
+        raise NotSignedIn(f"{self._url} does not take the password of '{self.username}' in {files}")
+
+    def signs_in(self, username, password):
+        """Tell whether a user exists, is enabled, and has this password."""
+        try:
+            self._request("GET", "/_security/_authenticate", None, username, password)
+        except NotSignedIn:
+            return False
+        return True
+
+    def get(self, path):
+        """Return what is there, or None."""
+        try:
+            return self.call("GET", path)
+        except Refused as refusal:
+            if isinstance(refusal.__cause__, urllib.error.HTTPError) and refusal.__cause__.code == 404:
+                return None
+            raise
+
+    def call(self, method, path, body=None):
+        """Return a good answer's content."""
+        return self._request(method, path, body, self.username, self._password)
+
+    def _request(self, method, path, body, username, password):
+        data = None if body is None else json.dumps(body)
+        shown = f"{method} {self._url}{path}"
+        try:
+            answer = open_url(
+                self._url + path,
+                method=method,
+                data=data,
+                url_username=username,
+                url_password=password,
+                **self._options,
+            )
+            return json.load(answer)
+        except urllib.error.HTTPError as error:
+            kind = NotSignedIn if error.code == 401 else Refused
+            raise kind(f"{shown}: {error.code}, {reason(error.read())}") from error
+        except ValueError as error:
+            raise Refused(f"{shown} was not answered by Elasticsearch: its answer is no JSON") from error
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "reason", error)
+            raise Refused(
+                f"{shown} got no answer ({why}). Does it run there, and is its certificate of the authority in ca_path?"
+            ) from error
+
+
+def checked_url(module):
+    """Return the address without its last slash."""
+    url = module.params["url"]
+    parts = urlsplit(url)
+    if parts.password:
+        module.no_log_values.add(parts.password)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
+        raise Refused(f"url is '{url}', and must be https://<host>:<port>, without a user")
+    return url.rstrip("/")
+
+
+def read_password(path, option):
+    """Return the first line of a file."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{option} {path} can't be read: {type(error).__name__}") from None
+    if not lines or len(lines[0]) < SHORTEST_PASSWORD:
+        raise Refused(
+            f"the first line of {option} {path} is no password: it has less than {SHORTEST_PASSWORD} characters"
+        )
+    return lines[0]
+
+
+def reason(body):
+    """Return why a request was refused: the error and its causes, as Elasticsearch tells them."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return " ".join(body.decode(errors="replace").split())[:200] or "without a reason"
+    reasons = []
+    while isinstance(error, dict):
+        if error.get("reason") and error["reason"] not in reasons:
+            reasons.append(error["reason"])
+        error = error.get("caused_by")
+    return ": ".join(reasons).rstrip(".;") or str(error)
+
+
+def flat(value, path=""):
+    """Return a map of dotted paths and values: ``a.b: 1`` and ``a: {b: 1}`` are the same to Elasticsearch."""
+    if not isinstance(value, dict) or (path and not value):
+        return {path: value}
+    result = {}
+    for key, inner in value.items():
+        result.update(flat(inner, f"{path}.{key}" if path else key))
+    return result
+
+
+def missing(desired, live):
+    """Return the dotted paths that are asked for and that are not so, each with its value.
+
+    What Elasticsearch adds by itself is no difference. None means that it shouldn't be there.
+    """
+    have = flat(live)
+    return {path: value for path, value in flat(desired).items() if not same(value, part(have, path))}
+
+
+def part(have, path):
+    """Return the value at a dotted path of a flat map, or the map that is below it."""
+    below = {key[len(path) + 1 :]: value for key, value in have.items() if key.startswith(f"{path}.")}
+    return have.get(path, below or None)
+
+
+def same(want, have):
+    """Compare two values as Elasticsearch does, which stores numbers and truths of settings as texts."""
+    if want is None or have is None:
+        # An empty map says something where it stands: an action of a lifecycle, say.
+        return want in (None, []) and have in (None, [], {})
+    if isinstance(want, dict):
+        return isinstance(have, dict) and not missing(want, have)
+    if isinstance(want, list) or isinstance(have, list):
+        wants, haves = (value if isinstance(value, list) else [value] for value in (want, have))
+        return len(wants) == len(haves) and all(same(*pair) for pair in zip(wants, haves, strict=True))
+    return text(want) == text(have)
+
+
+def text(value):
+    """Return a number, truth or text as a text."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def run(converge, **specification):
+    """Be a module: sign in, do what ``converge(module, client)`` says, and exit with its result.
+
+    :param specification: arguments of AnsibleModule; its ``argument_spec`` comes on top of the shared options.
+    """
+    specification["argument_spec"] = {**OPTIONS, **specification["argument_spec"]}
+    module = AnsibleModule(supports_check_mode=True, **specification)
+    try:
+        result = converge(module, Client(module))
+    except Refused as error:
+        module.fail_json(msg=f"Failed to have Elasticsearch do it: {error}.")
+    module.exit_json(**result)
