@@ -34,7 +34,7 @@ RUN_LIMIT = 900
 #: What a person keeps secret: the value of a secret that flows use. It must never be seen.
 CANARY = "canary-9f2c7d41e8b35a60"
 
-_RECAP_LINE = re.compile(r"^(?P<host>\w+) +: (?P<counts>ok=\d+ .*)$", re.MULTILINE)
+_RECAP_LINE = re.compile(r"^(?P<host>[\w-]+) +: (?P<counts>ok=\d+ .*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

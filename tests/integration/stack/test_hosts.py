@@ -220,6 +220,26 @@ def test_host_keys_are_learnt_from_ec2_and_kept(with_machines: Stack, machines: 
     assert "ec2:GetConsoleOutput" not in machines.account.actions()
 
 
+def test_a_machine_that_was_just_made_is_converged_and_one_that_fails_stops_no_component(
+    with_machines: Stack, machines: Machines
+) -> None:
+    """Nobody can sign in to an emulated machine: it is looked for at a port where nothing answers."""
+    known = with_machines.inventory / ".state" / "known_hosts"
+    known.unlink(missing_ok=True)
+    old = machines.instance("ev-1")["InstanceId"]
+    machines.ec2.terminate_instances(InstanceIds=[old])
+    images = dict.fromkeys(("evidently_postgres_image", "evidently_base_image"), f"debian@sha256:{'0' * 64}")
+    nowhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "host_connection_timeout": 1}
+    both = ("--limit", "stack:machines", "--tags", "hosts,evidently")
+    run = with_machines.run(*both, **images, **nowhere)
+    assert run.failed == {"ev-1"}, run.output
+    assert "'ev-1' failed at the task 'Wait until the machine answers':" in run.output
+    # It is the new one, whose key SSH knows; the lock was given back, and what was converged is recorded.
+    assert machines.instance("ev-1")["InstanceId"] != old
+    assert machines.instance("ev-1")["InstanceId"] in known.read_text()
+    assert "hosts equals its last converge" in with_machines.run("--tags", "hosts").succeeded().output
+
+
 def test_what_somebody_changes_by_hand_is_mended(machines: Machines, stack: Stack) -> None:
     ec2, instance = machines.ec2, machines.instance("elk-1")
     everybody = {"IpProtocol": "tcp", "FromPort": 9200, "ToPort": 9200, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
