@@ -163,7 +163,7 @@ down() {
     losetup --detach "$(cat "$dir/disk.device" 2>/dev/null)" 2>/dev/null && break
     sleep 0.2
   done
-  find /sys/fs/cgroup -maxdepth 2 -type d -name "$name" -exec find {} -depth -type d -exec rmdir {} \; 2>/dev/null || true
+  find /sys/fs/cgroup/"$name" /sys/fs/cgroup/*/"$name" -depth -type d -exec rmdir {} \; 2>/dev/null || true
   [ -e "$dir/max_map_count" ] && cat "$dir/max_map_count" >/proc/sys/vm/max_map_count
   rm -f "$dir"/*.pid "$dir/disk.device" "$dir/max_map_count"
 }
