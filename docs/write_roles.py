@@ -28,6 +28,7 @@ TAGS = {
     "stack": "It has no tag: its names, its account check and its lock are part of every run.",
     "emulator": "It has no tag: the account is there in every run of an inventory that has the host `emulator`.",
     "host": "It has no tag: it is the first half of what a machine's group converges, e.g. `--tags evidently`.",
+    "flow_client": "It has no tag: it is the last part of what a machine's group converges, e.g. `--tags evidently`.",
     "evidently": "`--tags evidently` converges its machines alone, `--skip-tags evidently` leaves them out.",
 }
 TAG = "`--tags {role}` converges this component alone, `--skip-tags {role}` leaves it out."
