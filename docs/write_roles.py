@@ -29,6 +29,7 @@ TAGS = {
     "emulator": "It has no tag: the account is there in every run of an inventory that has the host `emulator`.",
     "host": "It has no tag: it is the first half of what a machine's group converges, e.g. `--tags evidently`.",
     "elk": "`--tags elk` converges its machines alone, `--skip-tags elk` leaves them out.",
+    "flow_client": "It has no tag: it is the last part of what a machine's group converges, e.g. `--tags evidently`.",
     "evidently": "`--tags evidently` converges its machines alone, `--skip-tags evidently` leaves them out.",
 }
 TAG = "`--tags {role}` converges this component alone, `--skip-tags {role}` leaves it out."

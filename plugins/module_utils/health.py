@@ -172,6 +172,21 @@ class Health:
             status = state(detail, ("ACTIVE",), ("CREATING", "UPDATING"))
         yield Part(f"table {name}", status, detail)
 
+    def _hosts(self):
+        prefix = self.names["host_prefix"]
+        found = discovery.READERS["instance"](self.scope, [])
+        machines = {name: one for name, one in found.items() if name.startswith(prefix)}
+        wanted = [f"{prefix}{name}" for name in self.names["hosts"]]
+        for name in dict.fromkeys([*wanted, *machines]):
+            word = machines[name]["status"] if name in machines else ""
+            yield Part(f"machine {name}", state(word, ("running",), ("pending",)) if word else "absent", word)
+
+    def _flow_image(self):
+        # Without a requirements file or a Dockerfile there need not be one.
+        for name, found in self._found("flow_image", [self.names["flow_image"]]):
+            if found or self.names["flow_image_wanted"]:
+                yield Part(f"image {name}", "ok" if found else "absent", (found or {}).get("tag", ""))
+
     # services and clients
 
     def _metadata_service(self):

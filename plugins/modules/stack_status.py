@@ -58,6 +58,10 @@ options:
       load_balancer: {type: str, required: true, description: Name of the load balancer.}
       rest_api: {type: str, default: "", description: Name of the REST API; empty where there is none.}
       vpc_link: {type: str, default: "", description: Name of the VPC link.}
+      host_prefix: {type: str, required: true, description: How the names of the machines begin.}
+      hosts: {type: list, elements: str, default: [], description: "Names in C(hosts_list) of those to be there."}
+      flow_image: {type: str, required: true, description: "The image of flows, as repository:tag."}
+      flow_image_wanted: {type: bool, default: false, description: Whether it should be there.}
       table: {type: str, required: true, description: Name of Step Functions' table.}
       cluster: {type: str, required: true, description: Name of the ECS cluster.}
       service: {type: str, required: true, description: Name of the metadata service.}
@@ -216,7 +220,9 @@ def main():
         "secret": {"required": True, "no_log": False}, "flow_secrets": {"required": True, "no_log": False},
         "roles": listed, "repository": required, "database": required, "load_balancer": required,
         "rest_api": {"default": ""}, "vpc_link": {"default": ""}, "table": required, "cluster": required,
-        "service": required, "target_group": required,
+        "service": required, "target_group": required, "host_prefix": required,
+        "hosts": {"type": "list", "elements": "str", "default": []}, "flow_image": required,
+        "flow_image_wanted": {"type": "bool", "default": False},
     }  # fmt: skip
     module = AnsibleAWSModule(
         argument_spec={
@@ -250,7 +256,8 @@ def main():
         )
     except botocore.exceptions.BotoCoreError as error:
         module.fail_json_aws(error, msg=f"Failed to read the stack '{scope.stack}' of '{scope.environment}'")
-    components = [read[f"component {name}"] for name in known]
+    # One of which nothing is there and nothing is asked for, such as machines, is left out.
+    components = [component for name in known if (component := read[f"component {name}"])["parts"]]
     module.exit_json(
         changed=False,
         status={

@@ -295,7 +295,7 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(machines: Machines
 
 def test_a_changed_list_changes_the_machines(machines: Machines, stack: Stack) -> None:
     elk, kept = machines.instance("elk-1")["InstanceId"], machines.data("ev-1")["VolumeId"]
-    larger = ELK | {"instance_type": "m6i.xlarge", "data_volume_size": "300", "backup_count": 0}
+    larger = ELK | {"instance_type": "m6i.xlarge", "data_volume_size": "300", "backup_count": 0, "flow_user": "ann"}
     fewer = {"hosts_list": [larger], "hosts_destroy_data": False}
     checked = converge(stack, "--check", **fewer | {"hosts_destroy_data": True})
     assert checked.succeeded().changed == {"hosts"} and "EBS volume" in checked.output
@@ -306,8 +306,13 @@ def test_a_changed_list_changes_the_machines(machines: Machines, stack: Stack) -
     assert (machines.data("ev-1")["VolumeId"], machines.data("ev-1")["State"]) == (kept, "available")
     assert machines.ec2.describe_addresses(Filters=[{"Name": "tag:Name", "Values": ["*-ev-1"]}])["Addresses"] == []
     assert machines.account.client("dlm").get_lifecycle_policies()["Policies"] == []
-    names = [role["RoleName"] for role in machines.account.client("iam").list_roles()["Roles"]]
+    iam = machines.account.client("iam")
+    names = [role["RoleName"] for role in iam.list_roles()["Roles"]]
     assert [name for name in names if "-hosts-" in name] == ["metaflow-local-hosts-elk"]
+    (attached,) = iam.list_attached_role_policies(RoleName="metaflow-local-hosts-elk")["AttachedPolicies"]
+    assert attached["PolicyName"] == "metaflow-local-flow-author", (
+        "who runs flows on the machine may do what authors may"
+    )
     assert converge(stack, full=True, **fewer).succeeded().changed == set()
 
 

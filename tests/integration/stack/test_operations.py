@@ -58,7 +58,8 @@ def test_the_page_shows_the_stack_and_no_secret(complete: Complete, tmp_path: Pa
     watch.put_metric_alarm(AlarmName="metaflow-local-x", **alarm)
     watch.set_alarm_state(AlarmName="metaflow-local-x", StateValue="ALARM", StateReason="<script>alert(1)</script>")
     page = tmp_path / "page.html"
-    shown = complete.stack.run(playbook="playbooks/status.yml", status_page=str(page)).succeeded().output
+    wanted = {"hosts_list": [{"name": "ev-1"}]}
+    shown = complete.stack.run(playbook="playbooks/status.yml", status_page=str(page), **wanted).succeeded().output
     html = page.read_text()
     for text in (shown, html):
         assert CANARY not in text
@@ -69,7 +70,8 @@ def test_the_page_shows_the_stack_and_no_secret(complete: Complete, tmp_path: Pa
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert re.findall(r'(?:src|@import|url\()="?(?!#)', html) == []
-    assert "10 of 10 well" in html
+    assert "10 of 11 well" in html
+    assert re.search(r"hosts +not there", shown), "a machine that is asked for and not there"
     assert "1 alarm rings" in html
     for name in ("Good", "Bad"):
         arn = f"arn:aws:states:us-east-1:123456789012:stateMachine:metaflow-local_{name}"

@@ -146,3 +146,8 @@ def test_task_files_are_short_and_their_entry_shorter(role):
     }
     assert lengths.get("main.yml", 0) <= 30
     assert {name: length for name, length in lengths.items() if length > 120} == {}
+
+
+def test_flows_run_on_machines_with_the_versions_that_are_tested():
+    pinned = (ROOT / "requirements.txt").read_text().splitlines()
+    assert set(load("roles", "flow_client", "defaults", "main.yml")["flow_client_packages"]) <= set(pinned)
