@@ -27,7 +27,7 @@ IN_CONTROLLER = {
 }
 IN_CONTROLLER |= {"preflight", "meta", "set_fact", "include_vars", "group_by", "add_host", "pause"}
 #: Roles of machines. Their modules run there; what they delegate to this machine, other roles run too.
-OVER_SSH = {"host", "elk", "evidently"}
+OVER_SSH = {"host", "elk", "evidently", "flow_client"}
 #: What a run makes anew: moments, durations, request and process numbers, names of temporary files.
 VARYING_KEYS = {
     "start",
