@@ -96,7 +96,7 @@ def test_one_component_converges_alone(complete: Complete, component: str, optio
     # The tasks that all components share run on the first host of the inventory.
     busy = {host for host, counts in run.recap.items() if counts["ok"] and host != COMPONENTS[0]}
     assert busy == {component} - {COMPONENTS[0]}
-    assert run.recap[component]["ok"] > 3
+    assert run.recap[component]["ok"] >= 3
     assert run.changed == set(), run.output
     assert changes_outside_the_lock(complete.stack.emulator) == []
 
