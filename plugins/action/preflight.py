@@ -19,6 +19,12 @@ from ansible.template import trust_as_template
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
+#: The options of the module.
+ARGUMENTS = {
+    "components": {"type": "list", "elements": "str", "required": True},
+    "by_host": {"type": "bool", "default": False},
+}
+
 #: Ansible's own name for the option that a variable fails by, in the messages of its validator.
 HIDDEN = "(hidden)"
 
@@ -95,11 +101,11 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        components = self._task.args["components"]
-        by_host = boolean(self._task.args.get("by_host", False))
+        _, arguments = self.validate_argument_spec(ARGUMENTS)
+        components = arguments["components"]
         problems, facts = [], {"stack_preflight_passed": True}
         for component in components:
-            variables = self._variables_of_host(component, task_vars) if by_host else task_vars
+            variables = self._variables_of_host(component, task_vars) if arguments["by_host"] else task_vars
             found, known = self._check(component, variables)
             problems += found
             facts |= known

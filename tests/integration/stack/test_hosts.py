@@ -280,11 +280,13 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(machines: Machines
     said = converge(stack, hosts_list=[ELK | {"data_volume_size": 100}, EVIDENTLY]).refused()
     assert "asks for data_volume_size 100 of 'elk-1', and its data volume has 200 GiB" in said
     wrong = {"name": "elk", "group": "elk", "instance_type": "t3.large", "elastic_ip": True, "backup_count": 1001}
-    said = converge(stack, hosts_list=[wrong | {"root_volume_size": 4}], hosts_ssh_cidrs=[]).refused()
+    wrong |= {"root_volume_size": 4, "flow_user": "root"}
+    said = converge(stack, hosts_list=[wrong], hosts_ssh_cidrs=[]).refused()
     for reason in (
         "whose names are no names of groups and components",
         "with root_volume_size of 8 and data_volume_size of 1 to 16384 GiB",
         "with backup_count of 0 to 1000",
+        'with flow_user of at most 32 lower-case letters, digits, hyphens and underscores, and not "root"',
         "with elastic_ip in public subnets alone",
         "with a key_name each, as SSH asks for one; or hosts_connection: ssm",
         "at least one IPv4 block, from which SSH is used; or hosts_connection: ssm",
