@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from conftest import ADMIN_TOKEN, ROOT, free_port
+from ansible_collections.mlops.metaflow.plugins.modules import evidently_model
+from conftest import ADMIN_TOKEN, free_port
 
 NAME = "xgboost_model"
 
 
-@pytest.fixture(scope="module")
-def module():
-    """The module's file; Ansible finds it by the collection's name, which this environment need not know."""
-    path = ROOT.parent / "plugins" / "modules" / "evidently_model.py"
-    spec = importlib.util.spec_from_file_location("evidently_model", path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 @pytest.fixture
-def run(module, api, start_service, capsys):
+def run(api, start_service, capsys):
     """Run the module on a service that has nothing deployed yet."""
     port = free_port()
     start_service(api.environment, port)
@@ -36,7 +26,7 @@ def run(module, api, start_service, capsys):
             patch_module_args({**options, "_ansible_check_mode": check, "_ansible_diff": True}),
             pytest.raises(SystemExit),
         ):
-            module.main()
+            evidently_model.main()
         return json.loads(capsys.readouterr().out)
 
     return run

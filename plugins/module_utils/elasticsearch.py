@@ -7,14 +7,13 @@ They run on the machine itself, with its Python's own library.
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
+from ansible_collections.mlops.metaflow.plugins.module_utils import json_service
+from ansible_collections.mlops.metaflow.plugins.module_utils.json_service import Refused
 
 OPTIONS = {
     "url": {"required": True},
@@ -27,14 +26,6 @@ OPTIONS = {
 SHORTEST_PASSWORD = 6  # Elasticsearch takes none that is shorter
 
 
-class Refused(Exception):
-    """Elasticsearch refused, or did not answer; or what is asked for can't be. The text says why."""
-
-
-class NotSignedIn(Refused):
-    """The name, or the password."""
-
-
 class Client:
     """One node, as the user of the module's options sees it."""
 
@@ -43,13 +34,12 @@ class Client:
         self.username = params["username"]
         self._url = checked_url(module)
         self._options = {
-            "headers": {"Content-Type": "application/json"},
+            "service": "Elasticsearch",
+            "hint": "Does it run there, and is its certificate of the authority in ca_path?",
+            "reason_in": reason_in,
             "timeout": params["request_timeout"],
             "ca_path": params["ca_path"],
             "force_basic_auth": True,
-            # None of them may carry the password elsewhere, or replace it.
-            "follow_redirects": "none",
-            "use_netrc": False,
             "use_proxy": False,
         }
         if params["ca_path"] and not Path(params["ca_path"]).is_file():
@@ -72,14 +62,16 @@ class Client:
             if self.signs_in(self.username, self._password):
                 return
         files = " nor ".join(path for path in (self._module.params["password_file"], previous) if path)
-        raise NotSignedIn(f"{self._url} does not take the password of '{self.username}' in {files}")
+        raise Refused(f"{self._url} does not take the password of '{self.username}' in {files}")
 
     def signs_in(self, username, password):
         """Tell whether a user exists, is enabled, and has this password."""
         try:
             self._request("GET", "/_security/_authenticate", None, username, password)
-        except NotSignedIn:
-            return False
+        except Refused as refusal:
+            if refusal.status == 401:
+                return False
+            raise
         return True
 
     def get(self, path):
@@ -87,7 +79,7 @@ class Client:
         try:
             return self.call("GET", path)
         except Refused as refusal:
-            if isinstance(refusal.__cause__, urllib.error.HTTPError) and refusal.__cause__.code == 404:
+            if refusal.status == 404:
                 return None
             raise
 
@@ -96,28 +88,8 @@ class Client:
         return self._request(method, path, body, self.username, self._password)
 
     def _request(self, method, path, body, username, password):
-        data = None if body is None else json.dumps(body)
-        shown = f"{method} {self._url}{path}"
-        try:
-            answer = open_url(
-                self._url + path,
-                method=method,
-                data=data,
-                url_username=username,
-                url_password=password,
-                **self._options,
-            )
-            return json.load(answer)
-        except urllib.error.HTTPError as error:
-            kind = NotSignedIn if error.code == 401 else Refused
-            raise kind(f"{shown}: {error.code}, {reason(error.read())}") from error
-        except ValueError as error:
-            raise Refused(f"{shown} was not answered by Elasticsearch: its answer is no JSON") from error
-        except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "reason", error)
-            raise Refused(
-                f"{shown} got no answer ({why}). Does it run there, and is its certificate of the authority in ca_path?"
-            ) from error
+        given = {"url_username": username, "url_password": password, **self._options}
+        return json_service.call(method, self._url + path, body, **given)
 
 
 def checked_url(module):
@@ -132,30 +104,24 @@ def checked_url(module):
 
 
 def read_password(path, option):
-    """Return the first line of a file."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{option} {path} can't be read: {type(error).__name__}") from None
-    if not lines or len(lines[0]) < SHORTEST_PASSWORD:
+    """Return the password in a file's first line."""
+    password = json_service.first_line(path, option)
+    if len(password) < SHORTEST_PASSWORD:
         raise Refused(
             f"the first line of {option} {path} is no password: it has less than {SHORTEST_PASSWORD} characters"
         )
-    return lines[0]
+    return password
 
 
-def reason(body):
+def reason_in(answer):
     """Return why a request was refused: the error and its causes, as Elasticsearch tells them."""
-    try:
-        error = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        return " ".join(body.decode(errors="replace").split())[:200] or "without a reason"
-    reasons = []
-    while isinstance(error, dict):
-        if error.get("reason") and error["reason"] not in reasons:
-            reasons.append(error["reason"])
-        error = error.get("caused_by")
-    return ": ".join(reasons).rstrip(".;") or str(error)
+    error = answer["error"]
+    reasons, cause = [], error
+    while isinstance(cause, dict):
+        if cause.get("reason") and cause["reason"] not in reasons:
+            reasons.append(cause["reason"])
+        cause = cause.get("caused_by")
+    return ": ".join(reasons).rstrip(".;") or error
 
 
 def flat(value, path=""):

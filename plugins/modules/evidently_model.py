@@ -132,18 +132,11 @@ models:
   sample: []
 """
 
-import http.client
-import json
-import urllib.error
-from pathlib import Path
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
-
-
-class Refused(Exception):
-    """The service refused, or did not answer; the text says why."""
+from ansible_collections.mlops.metaflow.plugins.module_utils import json_service
+from ansible_collections.mlops.metaflow.plugins.module_utils.json_service import Refused
 
 
 class Service:
@@ -152,50 +145,34 @@ class Service:
     def __init__(self, params, token):
         self._url = params["url"].rstrip("/")
         self._options = {
-            "headers": {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            "service": "a model service",
+            "hint": "Is the service running, and reached from here?",
+            "reason_in": reason_in,
+            "headers": {"Authorization": f"Bearer {token}"},
             "timeout": params["timeout"],
             "validate_certs": params["validate_certs"],
             "ca_path": params["ca_path"],
-            "follow_redirects": "none",  # they would carry the token elsewhere
-            "use_netrc": False,  # would replace the token
         }
 
     def call(self, method, *path, body=None):
         """Return a good answer's content."""
         url = "/".join([self._url, *(quote(part, safe="") for part in path)])
-        data = None if body is None else json.dumps(body)
-        try:
-            return json.load(open_url(url, method=method, data=data, **self._options))
-        except urllib.error.HTTPError as error:
-            raise Refused(f"{method} {url}: {error.code}, {detail(error.read())}") from error
-        except ValueError as error:
-            raise Refused(f"{method} {url} was not answered by a model service: its answer is no JSON") from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise Refused(
-                f"{method} {url} got no answer ({reason}). Is the service running, and reached from here?"
-            ) from error
+        return json_service.call(method, url, body, **self._options)
 
 
-def detail(body):
+def reason_in(answer):
     """Return the reason that an answer gives."""
-    try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return " ".join(body.decode(errors="replace").split())[:200] or "without a reason"
+    return answer["detail"]
 
 
 def read_token(params):
     """Return the token that is given, or the one in the file that is named."""
     if params["token"]:
         return params["token"]
-    try:
-        lines = Path(params["token_file"]).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"token_file {params['token_file']} can't be read: {type(error).__name__}") from None
-    if not lines or not lines[0].strip():
+    token = json_service.first_line(params["token_file"], "token_file").strip()
+    if not token:
         raise Refused(f"the first line of token_file {params['token_file']} is empty")
-    return lines[0].strip()
+    return token
 
 
 def plan(model, params):

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.mlops.metaflow.plugins.module_utils.elasticsearch import missing, reason
+from ansible_collections.mlops.metaflow.plugins.module_utils.elasticsearch import missing, reason_in
+from ansible_collections.mlops.metaflow.plugins.module_utils.json_service import reason
 
 
 @pytest.mark.parametrize(
@@ -48,4 +49,4 @@ def test_what_is_missing(desired, live, differing):
     ],
 )
 def test_why_something_was_refused(body, text):
-    assert reason(body.encode()) == text
+    assert reason(body.encode(), reason_in) == text

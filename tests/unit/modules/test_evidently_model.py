@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.mlops.metaflow.plugins.module_utils import json_service
 from ansible_collections.mlops.metaflow.plugins.modules import evidently_model
 
 A, B = "a" * 64, "b" * 64
@@ -60,4 +61,4 @@ def test_what_is_refused_before_a_call(before, wanted, reason):
     [(b'{"detail": "why"}', "why"), (b"<h1>Bad\n gateway</h1>", "<h1>Bad gateway</h1>"), (b"", "without a reason")],
 )
 def test_the_reason_of_an_answer(body, reason):
-    assert evidently_model.detail(body) == reason
+    assert json_service.reason(body, evidently_model.reason_in) == reason
