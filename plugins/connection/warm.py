@@ -69,6 +69,26 @@ options:
     ini:
       - section: warm_connection
         key: services
+  warm_archives:
+    description:
+      - Directory, of this user alone, where the archives are kept that ansible-core builds of the modules of amazon.aws,
+        community.aws and mlops.metaflow, so that the next run need not build them. An archive serves as long as none of
+        the files has changed that it may hold. Empty for none.
+    type: str
+    default: ~/.cache/mlops.metaflow/archives
+    vars:
+      - name: warm_archives
+    env:
+      - name: METAFLOW_WARM_ARCHIVES
+    ini:
+      - section: warm_connection
+        key: archives
+  python_interpreter:
+    description: The interpreter that the fork server starts with, before the first module, if this is its path.
+    type: str
+    default: ''
+    vars:
+      - name: ansible_python_interpreter
   pipelining:
     description: Whether modules are handed over without a file. Without it no module runs in a fork.
     type: bool
@@ -101,6 +121,7 @@ notes:
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import ansible.constants as C
@@ -108,7 +129,7 @@ from ansible.plugins.connection import ensure_connect
 from ansible.plugins.connection.local import Connection as LocalConnection
 from ansible.release import __version__
 from ansible.utils.display import Display
-from ansible_collections.mlops.metaflow.plugins.plugin_utils import warm_payload
+from ansible_collections.mlops.metaflow.plugins.plugin_utils import warm_archives, warm_payload
 from ansible_collections.mlops.metaflow.plugins.plugin_utils.warm_client import (
     DeclinedError,
     ForkServer,
@@ -132,6 +153,32 @@ class Connection(LocalConnection):
 
     `transport` stays "local": by it ansible-core knows to run commands in the playbook's directory.
     """
+
+    def set_options(self, *arguments: object, **options: object) -> None:
+        """Take the task's options, and get ready: it is the last that happens before a module's archive is built."""
+        super().set_options(*arguments, **options)
+        if self.get_option("warm_enabled"):
+            self._try_ahead(self._start_server)
+            self._try_ahead(self._offer_archives)
+
+    def _try_ahead(self, act: Callable[..., None], *arguments: object) -> None:
+        """Do something that saves time. If it can't be done, a module that needs it says why."""
+        try:
+            act(*arguments)
+        except (OSError, UnavailableError) as problem:
+            display.vvv(f"WARM: {problem}", host=self._play_context.remote_addr)
+
+    def _start_server(self) -> None:
+        interpreter = self.get_option("python_interpreter")
+        if Path(interpreter).is_absolute():
+            self._server(interpreter).start_ahead()
+
+    def _server(self, interpreter: str) -> ForkServer:
+        return ForkServer(Path(C.DEFAULT_LOCAL_TMP), interpreter, self.get_option("warm_services"))
+
+    def _offer_archives(self) -> None:
+        if directory := self.get_option("warm_archives"):
+            warm_archives.offer(Path(directory).expanduser(), Path(C.DEFAULT_LOCAL_TMP))
 
     @ensure_connect
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
@@ -162,8 +209,8 @@ class Connection(LocalConnection):
         if payload is None or command is None:
             raise UnavailableError(f"ansible-core {__version__} runs modules in a way that it does not know")
         display.vvv(f"WARM: {payload.module} with {command.interpreter}", host=self._play_context.remote_addr)
-        server = ForkServer(Path(C.DEFAULT_LOCAL_TMP), command.interpreter, self.get_option("warm_services"))
-        outcome = server.run(self._header(command, payload), in_data)
+        outcome = self._server(command.interpreter).run(self._header(command, payload), in_data)
+        self._try_ahead(warm_archives.keep, Path(C.DEFAULT_LOCAL_TMP), payload.module)
         return self._returned_by_shell(outcome, cmd)
 
     def _header(self, command: warm_payload.Command, payload: warm_payload.Payload) -> dict[str, object]:

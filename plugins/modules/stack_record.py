@@ -59,6 +59,13 @@ options:
       - The action plug-in sets it, like O(inputs).
     type: dict
     default: {}
+  read:
+    description:
+      - Components whose live resources are read. Those of the others count as they were recorded, which holds for the rest
+        of a run for what its first comparison has found equal.
+      - All if it isn't given.
+    type: list
+    elements: str
   notes:
     description: With O(state=present), what to keep with the record and to return when it is compared.
     type: dict
@@ -111,6 +118,12 @@ reasons:
   returned: O(state=compared)
   type: dict
   sample: {registry: its inputs differ from the last converge}
+differing:
+  description: Components whose resources differ from the record, or that there is no record of; among all, not only O(components).
+  returned: O(state=compared)
+  type: list
+  elements: str
+  sample: [network]
 differences:
   description: What differs between record and account, resource by resource.
   returned: O(state=compared)
@@ -184,20 +197,38 @@ def read_file_tree(path):
     return document
 
 
-def read_live(names, files, record, client):
+def read_live(params, record, client):
     """Return ``(documents, unreadable)`` of all components that have reads.
 
+    Those that the parameter ``read`` leaves out have their recorded documents.
     The run tells the files of the components that it has selected. Those of others count as they were recorded: their
     paths are not followed, because whoever may write to the bucket could name any.
     """
-    reads = {component: calls(names) for component, calls in live_reads.READS.items()}
+    names, files, wanted = params["names"], params["files"], params["read"]
+    as_recorded = {
+        component: kept["document"]
+        for component, kept in record["components"].items()
+        if wanted is not None and component not in wanted
+    }
+    reads = {component: calls(names) for component, calls in live_reads.READS.items() if component not in as_recorded}
     documents, unreadable = live.read_documents(reads, client)
     for component, document in documents.items():
         recorded = record["components"].get(component, {"document": {}})["document"].get("files")
         found = read_files(files[component]) if component in files else recorded
         if found:
             document["files"] = found
-    return documents, unreadable
+    return as_recorded | documents, unreadable
+
+
+def differing(record, documents):
+    """Return the components whose documents differ from the record."""
+    return sorted(
+        component
+        for component in {*live_reads.READS, *record["components"]}
+        if component not in documents
+        or component not in record["components"]
+        or record["components"][component]["document"] != documents[component]
+    )
 
 
 def earlier_digests(waves, digests, component):
@@ -298,7 +329,7 @@ def compared(module, client, store):
     record = store.read()
     documents, unreadable = {}, {}
     if record["components"]:  # a stack's first run has nothing to compare the account with
-        documents, unreadable = read_live(params["names"], params["files"], record, client)
+        documents, unreadable = read_live(params, record, client)
     for component, why in unreadable.items():
         module.warn(f"What {component} has in the account can't be read in advance, so it runs: {why}")
     unchanged, waiting, reasons = compare(record, params["inputs"], documents, params["waves"])
@@ -313,6 +344,7 @@ def compared(module, client, store):
         "unchanged": unchanged,
         "waiting": waiting,
         "reasons": reasons,
+        "differing": differing(record, documents),
         "differences": found,
         "recorded": sorted(record["components"]),
         "notes": record["notes"],
@@ -322,7 +354,7 @@ def compared(module, client, store):
 def written(module, client, store):
     params = module.params
     record = store.read()
-    documents, unreadable = read_live(params["names"], params["files"], record, client)
+    documents, unreadable = read_live(params, record, client)
     for component, why in unreadable.items():
         module.warn(f"What {component} has in the account can't be read and so not be recorded: {why}")
     # What another component can't be read of counts as it was recorded: the next comparison reads it again.
@@ -359,6 +391,7 @@ def main():
             "waves": {"type": "list", "elements": "list", "required": True},
             "inputs": {"type": "dict", "default": {}},
             "files": {"type": "dict", "default": {}},
+            "read": {"type": "list", "elements": "str"},
             "notes": {"type": "dict", "default": {}},
             "state": {"choices": ["compared", "present", "absent"], "default": "compared"},
         },

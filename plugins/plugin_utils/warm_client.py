@@ -67,6 +67,17 @@ class ForkServer:
         self._interpreter = interpreter
         self._services = services
 
+    def start_ahead(self) -> None:
+        """Start the server unless it runs, so that it is ready when the first module comes.
+
+        :raises OSError, UnavailableError: it can't be started; the first module will tell why.
+        """
+        if sys.platform != "linux" or (self._directory / "socket").exists():
+            return
+        with open_private_directory(self._directory) as directory, _locked(directory):
+            if not (self._directory / "socket").exists():  # another worker was here first
+                self._start(directory)
+
     def run(self, header: dict[str, object], payload: bytes) -> Outcome:
         """Run one module in a fork and return how it ended; raises UnavailableError if it was not run."""
         if sys.platform != "linux":

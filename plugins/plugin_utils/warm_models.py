@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """botocore's models in the fork server's memory: what describes a service, no session and no credentials.
 
-A model is read when the first module comes whose own code makes a client of that service. The module would read it
-itself, so nothing waits longer, and those that follow find it.
+While no module asks for anything the models are read one after the other, while the controller reads its playbooks. A
+module that comes earlier has those read that its own code makes clients of: it would read them itself, so nothing waits
+longer, and those that follow find them.
 """
 
 from __future__ import annotations
@@ -42,21 +43,44 @@ class Models:
 
     def __init__(self, services: list[str]) -> None:
         """services: names of botocore's; each costs memory, ec2's most."""
-        self._wanted = set(services)
+        self._wanted = dict.fromkeys(services)  # in their order
         self._scanned: set[tuple[str, int, int]] = set()
         self._loader = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to read ahead."""
+        return not self._wanted
+
+    def read_ahead(self) -> None:
+        """Read the next model."""
+        try:
+            importlib.import_module("boto3")
+        except ImportError:  # then no module makes a client
+            self._wanted.clear()
+            return
+        self._prepare()
+        if self._wanted:
+            self._read(next(iter(self._wanted)))
 
     def learn(self, archive: Archive) -> None:
         """Read the models of the services that the archive's module makes clients of."""
         if "boto3" not in sys.modules:
             return
+        self._prepare()
+        for service in self._named(archive) & self._wanted.keys():
+            self._read(service)
+
+    def _prepare(self) -> None:
         if self._loader is None:
             self._loader = _prepare()
-            self._wanted &= set(self._loader.list_available_services("service-2"))
-        for service in self._named(archive) & self._wanted:
-            _read(self._loader, service)
-            self._wanted.discard(service)
-            gc.freeze()
+            known = self._loader.list_available_services("service-2")
+            self._wanted = {service: None for service in self._wanted if service in known}
+
+    def _read(self, service: str) -> None:
+        _read(self._loader, service)
+        del self._wanted[service]
+        gc.freeze()
 
     def _named(self, archive: Archive) -> set[str]:
         own = {(name, *source) for name, source in archive.modules.items() if _OWN_CODE.search(name)}

@@ -80,9 +80,13 @@ class Server:
         """Serve until the controller ends."""
         self._models = models
         while self._serving or self._jobs:
-            for descriptor, _event in self._poll.poll(self._until_deadline()):
+            reading = self._serving and not models.complete
+            events = self._poll.poll(0 if reading else self._until_deadline())
+            for descriptor, _event in events:
                 if handler := self._handlers.get(descriptor):  # an earlier one of this round may have removed it
                     handler()
+            if reading and not events:
+                self._read_ahead()
             self._kill_overdue()
 
     def _stop(self) -> None:
@@ -150,6 +154,11 @@ class Server:
         signal.alarm(LEARN_LIMIT)
         self._library.learn(archive)
         self._models.learn(archive)
+        signal.alarm(0)
+
+    def _read_ahead(self) -> None:
+        signal.alarm(LEARN_LIMIT)
+        self._models.read_ahead()
         signal.alarm(0)
 
     def _fork(self, request: Request, worker: socket.socket) -> Job:
