@@ -31,6 +31,9 @@ COMPONENTS = (
 #: Longest time of a run in seconds, so that a test that fails does not hang; a converge takes 30 on an idle machine.
 RUN_LIMIT = 900
 
+#: Archives of modules, as a person has them after the first run of all.
+ARCHIVES = ROOT / ".cache" / "archives"
+
 #: What a person keeps secret: the value of a secret that flows use. It must never be seen.
 CANARY = "canary-9f2c7d41e8b35a60"
 
@@ -62,6 +65,12 @@ class Run:
     def failed(self) -> set[str]:
         """The components that failed."""
         return {component for component, counts in self.recap.items() if counts["failed"]}
+
+    @property
+    def unchanged(self) -> set[str]:
+        """The components that the run says to equal their last converge."""
+        told = re.findall(r"equal those of the last converge: ([\w, ]+)\.", " ".join(self.output.split()))
+        return {component for names in told for component in names.split(", ")}
 
     def succeeded(self) -> Run:
         """Assert that all went well, and show the end of the output otherwise."""
@@ -112,8 +121,13 @@ class Stack:
         """The environment of a person who has nothing set up but the project's virtual environment."""
         unwanted = ("ANSIBLE_", "AWS_", "METAFLOW_", "MOTO_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**kept, "HOME": str(self.home), "PATH": path, "TMPDIR": str(self.temporary_directory)}
+        own = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary_directory),
+            "METAFLOW_WARM_ARCHIVES": str(ARCHIVES),  # nobody's first run
+        }
+        return {**kept, **own}
 
     @property
     def temporary_directory(self) -> Path:

@@ -103,7 +103,10 @@ def _prepare():
 
 def _read(loader, service: str) -> None:
     """Read what a client, its paginators and its waiters need, asked for as botocore does, for equal cache keys."""
-    loader.load_service_model(service, "service-2", api_version=None)
+    botocore = importlib.import_module("botocore")
+    model = loader.load_service_model(service, "service-2", api_version=None)
+    for operation in model["operations"]:
+        botocore.xform_name(operation)  # a client asks for the Python name of each, and botocore remembers it
     loader.load_service_model(service, "endpoint-rule-set-1", api_version=None)
     version = loader.determine_latest_version(service, "service-2")
     for kind in ("paginators-1", "waiters-2"):

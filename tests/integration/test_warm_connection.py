@@ -247,6 +247,59 @@ def test_edited_module_utils_run(plays):
     assert warm == local == [1, None, 2, 1]  # ansible-core builds a payload once in a run
 
 
+# --- the archives that are kept from run to run ---
+
+#: A module of a collection whose archives are kept. It is refused before it calls anything.
+KEPT = {"mlops.metaflow.stack_lock": {}}
+
+
+def built(plays: Plays, **environment: str) -> int:
+    """Run the module, and return how many archives ansible-core has built for it."""
+    command = plays.command([KEPT, KEPT], "play", {})
+    environment = {**plays.environment(), "ANSIBLE_DEBUG": "1", **environment}
+    done = subprocess.run(command, cwd=plays.directory, env=environment, capture_output=True, text=True, check=True)
+    results = json.loads((plays.directory / "play.results.json").read_text())
+    assert all("missing required arguments: name" in result["msg"] for result in results), results
+    return done.stdout.count("ANSIBALLZ: Creating module")
+
+
+def test_an_archive_is_built_once(plays):
+    first, second = built(plays), built(plays)
+    assert first - second == 1  # that of the module `copy`, which writes the results, is built by each run
+    (kept,) = plays.directory.glob("archives/*/*stack_lock*")
+    assert kept.parent.stat().st_mode & 0o777 == kept.parent.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_changed_code_is_built_anew(plays):
+    """Of the code that an archive may hold, this directory is the one that a test may change."""
+    utilities = plays.directory / "module_utils"
+    utilities.mkdir()
+    (utilities / "mine.py").write_text("VALUE = 1\n")
+    first, second = (built(plays, ANSIBLE_MODULE_UTILS=str(utilities)) for _ in range(2))
+    (utilities / "mine.py").write_text("VALUE = 12\n")
+    assert built(plays, ANSIBLE_MODULE_UTILS=str(utilities)) == first == second + 1
+
+
+def test_archives_of_somebody_else_are_not_used(plays):
+    assert built(plays) > built(plays)
+    (plays.directory / "archives").chmod(0o755)
+    run = plays.run([KEPT])
+    assert "archives must belong to uid" in run.stdout
+    assert "stack_lock" in run.warm_modules[0]
+
+
+def test_archives_that_no_run_had_for_long_are_removed(plays):
+    old, used = plays.directory / "archives/old", plays.directory / "archives/used"
+    for directory in (old, used):
+        directory.mkdir(parents=True)
+        (directory / "archive").touch()
+    (plays.directory / "archives").chmod(0o700)
+    os.utime(old, (0, 0))
+    built(plays)
+    assert not old.exists()
+    assert (used / "archive").exists()
+
+
 # --- the end of tasks, of controllers and of servers ---
 
 

@@ -158,6 +158,7 @@ class Plays:
             "ANSIBLE_LOCAL_TEMP": f"{self.directory}/local_tmp",
             "ANSIBLE_DEPRECATION_WARNINGS": "0",
             "ANSIBLE_FORKS": "50",
+            "METAFLOW_WARM_ARCHIVES": f"{self.directory}/archives",
         }
 
     def command(self, tasks: list[dict[str, Any]], name: str, variables: dict[str, Any]) -> list[str]:
