@@ -71,9 +71,9 @@ options:
         key: services
   warm_archives:
     description:
-      - Directory, of this user alone, where the archives are kept that ansible-core builds of the modules of amazon.aws,
-        community.aws and mlops.metaflow, so that the next run need not build them. An archive serves as long as none of
-        the files has changed that it may hold. Empty for none.
+      - Directory, of this user alone, for the archives that ansible-core builds of the modules of amazon.aws,
+        community.aws and mlops.metaflow, so that the next run need not build them. An archive serves as long as none
+        of the files has changed that it may hold. Empty for none.
     type: str
     default: ~/.cache/mlops.metaflow/archives
     vars:

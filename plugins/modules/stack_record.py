@@ -61,8 +61,8 @@ options:
     default: {}
   read:
     description:
-      - Components whose live resources are read. Those of the others count as they were recorded, which holds for the rest
-        of a run for what its first comparison has found equal.
+      - Components whose live resources are read. Those of the others count as they were recorded, which holds, for the
+        rest of a run, for what its first comparison has found equal.
       - All if it isn't given.
     type: list
     elements: str
@@ -119,7 +119,7 @@ reasons:
   type: dict
   sample: {registry: its inputs differ from the last converge}
 differing:
-  description: Components whose resources differ from the record, or that there is no record of; among all, not only O(components).
+  description: Components, also others than O(components), whose resources differ from the record or have none.
   returned: O(state=compared)
   type: list
   elements: str

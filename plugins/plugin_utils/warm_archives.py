@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Keep from one run to the next what ansible-core builds of a module: the archive of its code and of all it imports.
 
-ansible-core parses some eighty files for each AWS module, 0.2 s of CPU, and keeps the archive for one run, in its temporary
-directory. Here these are copied to a directory of the user's, and the next run finds links to them where it looks.
+ansible-core parses some eighty files for each AWS module, 0.2 s of CPU, and keeps the archive for one run, in its
+temporary directory. Here these are copied to a directory of the user's, and the next run finds links to them where it
+looks.
 Source: `ansiballz_cache` in ansible/executor/module_common.py, the same in ansible-core 2.19, 2.20 and 2.21; a version
 that looks elsewhere builds what it needs.
 """
@@ -91,25 +92,25 @@ def _code_in_use() -> str:
     """Return a digest of when each file was last changed that an archive may hold."""
     digest = hashlib.sha256(f"{__version__} {sys.version}".encode())
     for directory in _directories():
-        for path, status in sorted(_files(directory)):
+        for path, status in sorted(_files(directory), key=lambda file: file[0]):
             digest.update(f"{path} {status.st_mtime_ns} {status.st_size}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 
-def _directories() -> Iterator[str]:
-    yield os.path.join(os.path.dirname(ansible.__file__), "module_utils")
-    yield from C.DEFAULT_MODULE_UTILS_PATH  # files there go before ansible-core's own
+def _directories() -> Iterator[Path]:
+    yield Path(ansible.__file__).parent / "module_utils"
+    yield from map(Path, C.DEFAULT_MODULE_UTILS_PATH)  # files there go before ansible-core's own
     for name in COLLECTIONS:
         with contextlib.suppress(ImportError):  # not each of them need be installed
             for path in importlib.import_module(f"ansible_collections.{name}").__path__:
-                yield from (os.path.join(path, part) for part in ("meta", "plugins/modules", "plugins/module_utils"))
+                yield from (Path(path, part) for part in ("meta", "plugins/modules", "plugins/module_utils"))
 
 
-def _files(directory: str) -> Iterator[tuple[str, os.stat_result]]:
+def _files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _files(entry.path)
+                yield from _files(Path(entry.path))
             elif entry.name.endswith((".py", ".yml")):
                 yield entry.path, entry.stat()
 
