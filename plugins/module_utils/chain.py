@@ -79,6 +79,12 @@ def lists_in(item):
     return []
 
 
+def equals(choice):
+    """Return the values of which a choice wants any one."""
+    wanted = choice.get("equals", "SUCCEEDED")
+    return wanted if isinstance(wanted, list) else [wanted]
+
+
 def machines(chain, place):
     """Return the ARNs, sorted, of the state machines that a chain starts."""
     used = set()
@@ -234,15 +240,10 @@ class _Compiler:
             variable = f"$.parameters.{choice['parameter']}"
         else:
             variable = f"$.results.{choice['result']}.Status"
+        then = self.sequence(choice["then"], following)
         self.states[name] = {
             "Type": "Choice",
-            "Choices": [
-                {
-                    "Variable": variable,
-                    "StringEquals": text(choice.get("equals", "SUCCEEDED")),
-                    "Next": self.sequence(choice["then"], following),
-                }
-            ],
+            "Choices": [{"Variable": variable, "StringEquals": text(value), "Next": then} for value in equals(choice)],
             "Default": self.sequence(choice.get("otherwise") or [], following),
         }
         return name

@@ -7,7 +7,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ansible_collections.mlops.metaflow.plugins.module_utils.chain import KINDS, flows_of, lists_in, step_name
+from ansible_collections.mlops.metaflow.plugins.module_utils.chain import (
+    KINDS,
+    equals,
+    flows_of,
+    lists_in,
+    step_name,
+)
 
 #: Options of a flow in a chain, besides ``flow``.
 STEP_OPTIONS = ("step", "parameters", "retry", "on_failure", "timeout")
@@ -16,7 +22,7 @@ CHOICE_OPTIONS = ("parameter", "result", "equals", "then", "otherwise")
 STATUSES = ("SUCCEEDED", "FAILED", "NOT_RUN")
 
 _CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_STEP_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _FLOW = re.compile(r"[A-Za-z_][\w.]*|arn:[\w-]+:states:[\w-]+:\d{12}:stateMachine:[\w.-]+", re.ASCII)
 _SCHEDULE = re.compile(r"cron\((\S+ ){5}\S+\)|rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)")
 _NAME_RULE = "the name has at most 32 lower-case letters, digits and hyphens"
@@ -59,6 +65,9 @@ def _problems_of_chain(chain):
     if chain.get("schedule") and not _SCHEDULE.fullmatch(chain["schedule"]):
         yield f"schedule '{chain['schedule']}' must be cron(six fields) or rate(number unit), e.g. rate(6 hours)"
     yield from _positive(chain, ("timeout",))
+    for name in chain.get("parameters") or {}:
+        if not _NAME.fullmatch(str(name)):
+            yield f"the parameter '{name}' must be letters, digits and underscores, beginning with a letter"
     shapes = list(_shape_problems(chain["steps"], "steps"))
     yield from shapes
     if shapes:  # names can be read only in items that have their form
@@ -104,8 +113,10 @@ def _choice_problems(choice, here):
         yield f"choice in {here} must have either parameter or result"
     if "parameter" in choice and "equals" not in choice:
         yield f"choice in {here} must say what the parameter equals"
-    if "result" in choice and choice.get("equals", "SUCCEEDED") not in STATUSES:
-        yield f"choice in {here}: a result equals one of {', '.join(STATUSES)}, not '{choice['equals']}'"
+    if not equals(choice) or any(value is None or isinstance(value, (dict, list)) for value in equals(choice)):
+        yield f"equals in choice in {here} must be a value, or a list of values of which any will do"
+    elif "result" in choice and (wrong := [value for value in equals(choice) if value not in STATUSES]):
+        yield f"choice in {here}: a result equals one of {', '.join(STATUSES)}, not '{wrong[0]}'"
     yield from _shape_problems(choice.get("then"), f"then in {here}")
     if "otherwise" in choice:
         yield from _shape_problems(choice["otherwise"], f"otherwise in {here}")
@@ -119,7 +130,7 @@ def _step_problems(item, here):
             yield f"{key} in {here} has '{value}', which is neither a flow's name nor a state machine's ARN"
             return
     name = str(step_name(item))
-    if not _STEP_NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         yield f"step in {here} must be letters, digits and underscores, beginning with a letter; it is '{name}'"
     yield from (f"{problem} in {here}" for problem in _positive(item, ("timeout",)))
     retry, parameters = item.get("retry") or {}, item.get("parameters") or {}
