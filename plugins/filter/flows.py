@@ -8,6 +8,7 @@ import re
 from collections import Counter
 
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment import UNSPEAKABLE, decorators
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import value_problems
 
 _GIT = re.compile(r"(https?|ssh|git|file)://.*|[\w.-]+@[\w.-]+:.*|.*\.git/?")
 
@@ -50,6 +51,10 @@ def _problems(flow):
         yield f"file '{flow['file']}' must lie in the source"
     yield from _schedule_problems(flow.get("schedule"))
     yield from _project_problems(flow.get("project") or {})
+    yield from value_problems(flow.get("parameters"))
+    for tag in flow.get("tags") or []:
+        if not re.fullmatch(r"[\w.:/@=+,%-]+", tag):
+            yield f"tags has '{tag}', but a shell reads tags in steps: letters, digits and . : / @ = + , % - _ are safe"
     for name in flow.get("environment") or {}:
         if not re.fullmatch(r"[A-Za-z_]\w*", str(name)):
             yield f"environment has '{name}', which is no name of an environment variable"

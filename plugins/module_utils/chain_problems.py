@@ -14,6 +14,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.chain import (
     lists_in,
     step_name,
 )
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import value_problems
 
 #: Options of a flow in a chain, besides ``flow``.
 STEP_OPTIONS = ("step", "parameters", "retry", "on_failure", "timeout")
@@ -51,6 +52,7 @@ def trigger_problems(triggers):
         ]
         if trigger["after"] == trigger["start"]:
             problems.append(f"{trigger['name']}: {trigger['start']} would start itself for ever")
+        problems += [f"{trigger['name']}: {problem}" for problem in value_problems(trigger.get("parameters"))]
     return problems
 
 
@@ -68,6 +70,7 @@ def _problems_of_chain(chain):
     for name in chain.get("parameters") or {}:
         if not _NAME.fullmatch(str(name)):
             yield f"the parameter '{name}' must be letters, digits and underscores, beginning with a letter"
+    yield from value_problems(chain.get("parameters"))
     shapes = list(_shape_problems(chain["steps"], "steps"))
     yield from shapes
     if shapes:  # names can be read only in items that have their form
@@ -141,6 +144,7 @@ def _step_problems(item, here):
     yield from (f"{problem} in retry in {here}" for problem in _positive(retry, ("max_attempts", "interval")))
     if not _is_number(retry.get("backoff", 2)) or float(retry.get("backoff", 2)) < 1:
         yield f"backoff in retry in {here} must be a number of 1 or more"
+    yield from (f"{problem} in {here}" for problem in value_problems(parameters))
     for key, value in parameters.items():
         if isinstance(value, dict) and value.keys() != {"parameter"}:
             yield f"parameter '{key}' in {here} must be a value, or {{parameter: name of a parameter of the chain}}"

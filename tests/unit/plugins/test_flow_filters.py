@@ -21,6 +21,7 @@ GOOD = [
     flow(project={"name": "shop", "branch": "main_2", "production": True}),
     flow(options=["--environment=pypi"], max_workers=1, workflow_timeout=60),
     flow(file="pipelines/train.py"),
+    flow(tags=["team:a", "été"], parameters={"limit": 3, "names": ["é", "$x"], "text": "a 'b' \"c\" \\d & e"}),
 ]
 
 BAD = [
@@ -40,6 +41,10 @@ BAD = [
     (flow(project={"branch": "a-b"}), "project has the branch 'a-b'"),
     (flow(options=["environment=pypi"]), "options has 'environment=pypi'; options begin with a hyphen"),
     (flow(max_workers=0), "max_workers must be 1 or more"),
+    (flow(tags=["a b"]), "tags has 'a b', but a shell reads tags"),
+    (flow(parameters={"text": "$HOME"}), "the value of the parameter 'text' has '$'; on Step Functions"),
+    (flow(parameters={"text": "Größe"}), "the value of the parameter 'text' has 'ö'"),
+    (flow(parameters={"text": "two\nlines"}), "the value of the parameter 'text' has '\\n'"),
     (flow(workflow_timeout=0), "workflow_timeout must be 1 or more"),
 ]
 
