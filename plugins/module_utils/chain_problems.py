@@ -14,6 +14,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.chain import (
     lists_in,
     step_name,
 )
+from ansible_collections.mlops.metaflow.plugins.module_utils.cron import cron_problems
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import value_problems
 
 #: Options of a flow in a chain, besides ``flow``.
@@ -42,6 +43,9 @@ def trigger_problems(triggers):
     """Return a sentence for each thing that is wrong with a list of triggers, whose types are right."""
     names = Counter(trigger["name"] for trigger in triggers)
     problems = [f"{count} triggers have the name '{name}'" for name, count in names.items() if count > 1]
+    started = {}
+    for trigger in triggers:
+        started.setdefault(trigger["after"], set()).add(trigger["start"])
     for trigger in triggers:
         if not _CHAIN_NAME.fullmatch(trigger["name"]):
             problems.append(f"{trigger['name']}: {_NAME_RULE}")
@@ -50,10 +54,19 @@ def trigger_problems(triggers):
             for key in ("after", "start")
             if not _FLOW.fullmatch(trigger[key])
         ]
-        if trigger["after"] == trigger["start"]:
-            problems.append(f"{trigger['name']}: {trigger['start']} would start itself for ever")
+        if trigger["after"] in _all_started(trigger["start"], started):
+            problems.append(f"{trigger['name']}: {trigger['after']} would start itself for ever")
         problems += [f"{trigger['name']}: {problem}" for problem in value_problems(trigger.get("parameters"))]
     return problems
+
+
+def _all_started(flow, started):
+    """Return a flow and those that triggers start after it, and after those."""
+    found, waiting = set(), {flow}
+    while waiting:
+        found |= waiting
+        waiting = {following for one in waiting for following in started.get(one, ())} - found
+    return found
 
 
 def _problems_of_chain(chain):
@@ -66,6 +79,8 @@ def _problems_of_chain(chain):
         return
     if chain.get("schedule") and not _SCHEDULE.fullmatch(chain["schedule"]):
         yield f"schedule '{chain['schedule']}' must be cron(six fields) or rate(number unit), e.g. rate(6 hours)"
+    elif str(chain.get("schedule")).startswith("cron("):
+        yield from cron_problems(chain["schedule"][5:-1])
     yield from _positive(chain, ("timeout",))
     for name in chain.get("parameters") or {}:
         if not _NAME.fullmatch(str(name)):
@@ -114,6 +129,8 @@ def _choice_problems(choice, here):
     yield from _unknown(choice, CHOICE_OPTIONS, f"choice in {here}")
     if ("parameter" in choice) == ("result" in choice):
         yield f"choice in {here} must have either parameter or result"
+    elif not isinstance(choice.get("parameter", choice.get("result")), str):
+        yield f"choice in {here} must have one name as parameter or result"
     if "parameter" in choice and "equals" not in choice:
         yield f"choice in {here} must say what the parameter equals"
     if not equals(choice) or any(value is None or isinstance(value, (dict, list)) for value in equals(choice)):
@@ -146,7 +163,7 @@ def _step_problems(item, here):
         yield f"backoff in retry in {here} must be a number of 1 or more"
     yield from (f"{problem} in {here}" for problem in value_problems(parameters))
     for key, value in parameters.items():
-        if isinstance(value, dict) and value.keys() != {"parameter"}:
+        if isinstance(value, dict) and not (value.keys() == {"parameter"} and isinstance(value["parameter"], str)):
             yield f"parameter '{key}' in {here} must be a value, or {{parameter: name of a parameter of the chain}}"
 
 

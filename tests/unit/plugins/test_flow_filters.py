@@ -35,6 +35,12 @@ BAD = [
     (flow(schedule="0 6 * * * *"), "must have a ? either for the day of month or for the day of week"),
     (flow(schedule="0 6 ? * ? *"), "must have a ? either"),
     (flow(schedule=""), "must have six fields"),
+    (flow(schedule="61 6 * * ? *"), "has 61 for minutes; it goes from 0 to 59"),
+    (flow(schedule="0/90 6 ? * 1-8 *"), "has 8 for day of week; it goes from 1 to 7"),
+    (flow(environment={"A": {"b": 1}}), "environment has a map or a list as 'A'"),
+    (flow(**{"with": ["{'resources': {'memory': 4}}"]}), "write it as in --with, e.g. retry"),
+    (flow(secrets=["a b"]), "secrets has 'a b', which is neither a key"),
+    (flow(options=["--with retry"]), "options has '--with retry'; options begin with a hyphen"),
     (flow(environment={"A-B": "1"}), "environment has 'A-B', which is no name"),
     (flow(environment={"A": "x, y=1"}), "can't take a comma that a word and an equals sign follow"),
     (flow(project={"name": "Shop"}), "project has the name 'Shop'; Metaflow takes lower-case"),
@@ -58,6 +64,12 @@ def test_a_sound_flow(good):
 def test_what_is_wrong_is_said(bad, said):
     (problem,) = flow_problems([bad])
     assert said in problem
+
+
+def test_a_file_that_is_not_there_is_said_where_the_folder_is_known(tmp_path):
+    (tmp_path / "train.py").touch()
+    assert flow_problems([flow()], str(tmp_path)) == []
+    assert flow_problems([flow(file="tain.py")], str(tmp_path)) == [f"train: there is no file 'tain.py' in {tmp_path}"]
 
 
 def test_all_problems_are_said_at_once():
