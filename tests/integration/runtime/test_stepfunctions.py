@@ -81,16 +81,6 @@ def test_a_job_that_fails_fails_the_execution(states):
     assert json.loads(done["cause"])["StatusReason"] == "Essential container in task exited"
 
 
-def test_a_job_that_fails_in_a_branch_or_a_foreach_fails_the_execution_by_its_error(states):
-    inner = machine(job=states.job("false", End=True))
-    parallel = {"Type": "Parallel", "Branches": [inner], "End": True}
-    foreach = {"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": inner, "End": True}
-    for name, state in {"branch": parallel, "foreach": foreach}.items():
-        done = states.run(f"fails-in-{name}", machine(**{name: state}), data={"items": [1]})
-        assert (done["status"], done["error"]) == ("FAILED", "States.TaskFailed")
-        assert json.loads(done["cause"])["StatusReason"] == "Essential container in task exited"
-
-
 def test_a_failed_job_is_retried_and_caught(states):
     retry = [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "MaxAttempts": 1}]
     catch = [{"ErrorEquals": ["States.ALL"], "Next": "after", "ResultPath": "$.Error"}]
