@@ -103,7 +103,7 @@ TYPES = {
     "str": "a text",
     "NoneType": "empty",
     "int": "a whole number",
-    "bool": "a truth",
+    "bool": "true or false",
 }
 
 
