@@ -14,6 +14,14 @@ from moto.core.exceptions import AWSError
 from moto.core.responses import ActionResult
 from moto.core.utils import get_service_model
 from moto.stepfunctions.models import StepFunctionBackend
+from moto.stepfunctions.parser.asl.component.common.error_name.custom_error_name import (
+    ILLEGAL_CUSTOM_ERROR_PREFIX,
+    CustomErrorName,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.error_name import ErrorName
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
+from moto.stepfunctions.parser.asl.component.state.exec.state_map.iteration import iteration_worker
+from moto.stepfunctions.parser.asl.component.state.exec.state_parallel import branches_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_batch
 from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
@@ -115,6 +123,18 @@ def path_of_several_keys() -> None:
         raise ShapeError("nothing of moto's state machines uses json_path.extract_json")
     for module in importers:
         module.extract_json = extract_json
+
+
+@gap("stepfunctions", "inner-errors", "A map or parallel fails with its inner state's error, States.TaskFailed too.")
+def inner_errors() -> None:
+    def error_name(error_name: str | None) -> ErrorName:
+        own = error_name is not None and error_name.startswith(ILLEGAL_CUSTOM_ERROR_PREFIX)
+        return StatesErrorName.from_name(error_name) if own else CustomErrorName(error_name)
+
+    for module in (iteration_worker, branches_decl):
+        if getattr(module, "CustomErrorName", None) is not CustomErrorName:
+            raise ShapeError(f"{module.__name__} doesn't use CustomErrorName")
+        module.CustomErrorName = error_name
 
 
 @gap("stepfunctions", "definition-transitions", "A definition whose transitions lead nowhere is refused.")

@@ -58,6 +58,8 @@ class Definition:
     working_directory: str = ""
     ports: Sequence[int] = ()
     """The container ports that are mapped."""
+    tmpfs: Mapping[str, int] = field(default_factory=dict)
+    """Paths at which the platform mounts empty memory → its MiB."""
 
 
 class Container:
@@ -164,7 +166,10 @@ class Container:
                 self._sink,
                 on_exit,
                 asked.working_directory,
+                {path: f"size={size}m" for path, size in asked.tmpfs.items()},
             )
+        for path in asked.tmpfs:
+            self._own_folder(path).mkdir(parents=True, exist_ok=True)
         command = [*asked.entry_point, *asked.command] or self._image.command
         return self._local_process(command, self._directory, self._sink, on_exit)
 
@@ -174,9 +179,14 @@ class Container:
         programs = images.programs(self._host.state_dir, self._image)
         path = container_path(*self._built.programs, programs)
         home = {"HOME": str(directory), "TMPDIR": str(directory), "PATH": path}
+        # Metaflow tells the step where its tmpfs is (METAFLOW_TEMPDIR).
+        given = {
+            name: str(self._own_folder(value)) if value in self.definition.tmpfs else value
+            for name, value in self._environment.items()
+        }
         return LocalProcess(
             [TEMPORARY.sub(self._own_temporary, word) for word in command],
-            {**home, **self._environment},
+            {**home, **given},
             directory,
             on_line,
             on_exit,
@@ -227,6 +237,10 @@ class Container:
         unmoved = {port: port for port in self.definition.ports if self._engine}
         self.ports = unmoved | {port: local[variable] for variable, port in listening.items()}
         return {variable: str(port) for variable, port in local.items()}
+
+    def _own_folder(self, path: str) -> Path:
+        """What stands for a folder of the container."""
+        return self._directory / path.lstrip("/")
 
     def _own_temporary(self, match: re.Match[str]) -> str:
         """A path in the container's /tmp, as one in its own directory; a folder that this machine has there stays."""

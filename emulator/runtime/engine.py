@@ -79,6 +79,7 @@ class EngineProcess:
         on_line: Callable[[str], None],
         on_exit: Callable[[int], None],
         working_directory: str = "",
+        tmpfs: Mapping[str, str] | None = None,
     ) -> None:
         self._engine = engine
         self._settings: dict[str, Any] = {
@@ -87,6 +88,7 @@ class EngineProcess:
             "command": list(command) or None,
             "environment": dict(environment),
             "working_dir": working_directory or None,
+            "tmpfs": dict(tmpfs or {}) or None,
         }
         self._on_line = on_line
         self._on_exit = on_exit

@@ -169,6 +169,10 @@ class Job:
             secrets={entry["name"]: entry["valueFrom"] for entry in self.properties.get("secrets") or []},
             log_options=options,
             log_stream=self.attempt.log_stream,
+            tmpfs={
+                mount["containerPath"]: int(mount["size"])
+                for mount in (self.properties.get("linuxParameters") or {}).get("tmpfs") or []
+            },
         )
         execution_role = self.properties.get("executionRoleArn")
         role = execution_role.split("/")[-1] if execution_role else None

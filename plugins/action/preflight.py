@@ -8,6 +8,7 @@ import difflib
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from ansible.errors import AnsibleError
@@ -82,6 +83,48 @@ def unknown_variables(component, options, variables):
         for name in variables
         if name.startswith(prefix) and name not in options and not any(name.startswith(other) for other in longer)
     )
+
+
+#: What Ansible's validator says of a value of the wrong type.
+WRONG_TYPE = re.compile(
+    r"(?P<element>Elements value for option|argument) '(?P<name>[^']+)'(?: is of type (?P<is>\w+))?"
+    r"(?: found in '(?P<where>[^']+)'\.?)?(?: is of type (?P<was>\w+))? and we were unable to convert to "
+    r"(?P<wanted>\w+): (?P<why>.*)",
+    re.DOTALL,
+)
+UNKNOWN_PART = re.compile(r"(\S+)\. Supported parameters include: (.*)")
+#: What it adds to a sentence that tells more.
+ADDED = re.compile(
+    r"dictionary requested, could not parse JSON or key=value|value of '\w+' must be of type dict or list of.*"
+)
+TYPES = {
+    "dict": "a map",
+    "list": "a list",
+    "str": "a text",
+    "NoneType": "empty",
+    "int": "a whole number",
+    "bool": "true or false",
+}
+
+
+def sentences(messages):
+    """Return what Ansible's validator says, each once and in the words of an inventory."""
+    told = [message for message in messages if not ADDED.fullmatch(message)] or messages
+    return list(dict.fromkeys(sentence(message) for message in told))
+
+
+def sentence(message):
+    """Return a message of Ansible's validator in the words of an inventory, where it is in Python's."""
+    if unknown := UNKNOWN_PART.fullmatch(message):
+        return f"{unknown[1]} is unknown; known are {unknown[2].removesuffix('.')}"
+    wrong = WRONG_TYPE.fullmatch(message)
+    if not wrong:
+        return message
+    name = f"an element of '{wrong['name']}'" if wrong["element"] != "argument" else f"'{wrong['name']}'"
+    where = f" in '{wrong['where']}'" if wrong["where"] else ""
+    wanted, found = (TYPES.get(kind, kind) for kind in (wrong["wanted"], wrong["is"] or wrong["was"]))
+    why = "" if "<class" in wrong["why"] or ADDED.fullmatch(wrong["why"]) else f": {wrong['why']}"
+    return f"{name}{where} must be {wanted}, and is {found}{why}"
 
 
 def closest(name, candidates, prefix):
@@ -173,7 +216,7 @@ class ActionModule(ActionBase):
             return {}, problems
         result = ArgumentSpecValidator(as_argument_spec(options)).validate(given)
         typed = {name: without_none(result.validated_parameters[name]) for name in given if name in options}
-        return typed, list(result.error_messages)
+        return typed, sentences(result.error_messages)
 
     def _evaluated(self, options, task_vars):
         """Return the values of those options that are set, and a sentence for each that can't be evaluated."""

@@ -13,6 +13,8 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import text, texts
+
 START_EXECUTION = "states:::states:startExecution.sync:2"
 
 #: How an item's kind is told: exactly one of these keys is in it.
@@ -34,16 +36,6 @@ class Place:
         if flow.startswith("arn:"):
             return flow
         return f"arn:{self.partition}:states:{self.region}:{self.account}:stateMachine:{self.prefix}_{flow}"
-
-
-def text(value):
-    """Return a parameter's value as Metaflow takes it from an execution's input."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def texts(parameters):
-    """Return parameters with their values as :func:`text`."""
-    return {name: text(value) for name, value in parameters.items()}
 
 
 def flow_input(parameters):
@@ -77,6 +69,12 @@ def lists_in(item):
     if "choice" in item:
         return [item["choice"].get("then") or [], item["choice"].get("otherwise") or []]
     return []
+
+
+def equals(choice):
+    """Return the values of which a choice wants any one."""
+    wanted = choice.get("equals", "SUCCEEDED")
+    return wanted if isinstance(wanted, list) else [wanted]
 
 
 def machines(chain, place):
@@ -234,15 +232,10 @@ class _Compiler:
             variable = f"$.parameters.{choice['parameter']}"
         else:
             variable = f"$.results.{choice['result']}.Status"
+        then = self.sequence(choice["then"], following)
         self.states[name] = {
             "Type": "Choice",
-            "Choices": [
-                {
-                    "Variable": variable,
-                    "StringEquals": text(choice.get("equals", "SUCCEEDED")),
-                    "Next": self.sequence(choice["then"], following),
-                }
-            ],
+            "Choices": [{"Variable": variable, "StringEquals": text(value), "Next": then} for value in equals(choice)],
             "Default": self.sequence(choice.get("otherwise") or [], following),
         }
         return name

@@ -7,7 +7,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ansible_collections.mlops.metaflow.plugins.module_utils.chain import KINDS, flows_of, lists_in, step_name
+from ansible_collections.mlops.metaflow.plugins.module_utils.chain import (
+    KINDS,
+    equals,
+    flows_of,
+    lists_in,
+    step_name,
+)
+from ansible_collections.mlops.metaflow.plugins.module_utils.cron import cron_problems
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import value_problems
 
 #: Options of a flow in a chain, besides ``flow``.
 STEP_OPTIONS = ("step", "parameters", "retry", "on_failure", "timeout")
@@ -16,7 +24,7 @@ CHOICE_OPTIONS = ("parameter", "result", "equals", "then", "otherwise")
 STATUSES = ("SUCCEEDED", "FAILED", "NOT_RUN")
 
 _CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_STEP_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)
 _FLOW = re.compile(r"[A-Za-z_][\w.]*|arn:[\w-]+:states:[\w-]+:\d{12}:stateMachine:[\w.-]+", re.ASCII)
 _SCHEDULE = re.compile(r"cron\((\S+ ){5}\S+\)|rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)")
 _NAME_RULE = "the name has at most 32 lower-case letters, digits and hyphens"
@@ -35,6 +43,9 @@ def trigger_problems(triggers):
     """Return a sentence for each thing that is wrong with a list of triggers, whose types are right."""
     names = Counter(trigger["name"] for trigger in triggers)
     problems = [f"{count} triggers have the name '{name}'" for name, count in names.items() if count > 1]
+    started = {}
+    for trigger in triggers:
+        started.setdefault(trigger["after"], set()).add(trigger["start"])
     for trigger in triggers:
         if not _CHAIN_NAME.fullmatch(trigger["name"]):
             problems.append(f"{trigger['name']}: {_NAME_RULE}")
@@ -43,9 +54,19 @@ def trigger_problems(triggers):
             for key in ("after", "start")
             if not _FLOW.fullmatch(trigger[key])
         ]
-        if trigger["after"] == trigger["start"]:
-            problems.append(f"{trigger['name']}: {trigger['start']} would start itself for ever")
+        if trigger["after"] in _all_started(trigger["start"], started):
+            problems.append(f"{trigger['name']}: {trigger['after']} would start itself for ever")
+        problems += [f"{trigger['name']}: {problem}" for problem in value_problems(trigger.get("parameters"))]
     return problems
+
+
+def _all_started(flow, started):
+    """Return a flow and those that triggers start after it, and after those."""
+    found, waiting = set(), {flow}
+    while waiting:
+        found |= waiting
+        waiting = {following for one in waiting for following in started.get(one, ())} - found
+    return found
 
 
 def _problems_of_chain(chain):
@@ -58,7 +79,13 @@ def _problems_of_chain(chain):
         return
     if chain.get("schedule") and not _SCHEDULE.fullmatch(chain["schedule"]):
         yield f"schedule '{chain['schedule']}' must be cron(six fields) or rate(number unit), e.g. rate(6 hours)"
+    elif str(chain.get("schedule")).startswith("cron("):
+        yield from cron_problems(chain["schedule"][5:-1])
     yield from _positive(chain, ("timeout",))
+    for name in chain.get("parameters") or {}:
+        if not _NAME.fullmatch(str(name)):
+            yield f"the parameter '{name}' must be letters, digits and underscores, beginning with a letter"
+    yield from value_problems(chain.get("parameters"))
     shapes = list(_shape_problems(chain["steps"], "steps"))
     yield from shapes
     if shapes:  # names can be read only in items that have their form
@@ -102,10 +129,14 @@ def _choice_problems(choice, here):
     yield from _unknown(choice, CHOICE_OPTIONS, f"choice in {here}")
     if ("parameter" in choice) == ("result" in choice):
         yield f"choice in {here} must have either parameter or result"
+    elif not isinstance(choice.get("parameter", choice.get("result")), str):
+        yield f"choice in {here} must have one name as parameter or result"
     if "parameter" in choice and "equals" not in choice:
         yield f"choice in {here} must say what the parameter equals"
-    if "result" in choice and choice.get("equals", "SUCCEEDED") not in STATUSES:
-        yield f"choice in {here}: a result equals one of {', '.join(STATUSES)}, not '{choice['equals']}'"
+    if not equals(choice) or any(value is None or isinstance(value, (dict, list)) for value in equals(choice)):
+        yield f"equals in choice in {here} must be a value, or a list of values of which any will do"
+    elif "result" in choice and (wrong := [value for value in equals(choice) if value not in STATUSES]):
+        yield f"choice in {here}: a result equals one of {', '.join(STATUSES)}, not '{wrong[0]}'"
     yield from _shape_problems(choice.get("then"), f"then in {here}")
     if "otherwise" in choice:
         yield from _shape_problems(choice["otherwise"], f"otherwise in {here}")
@@ -119,7 +150,7 @@ def _step_problems(item, here):
             yield f"{key} in {here} has '{value}', which is neither a flow's name nor a state machine's ARN"
             return
     name = str(step_name(item))
-    if not _STEP_NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         yield f"step in {here} must be letters, digits and underscores, beginning with a letter; it is '{name}'"
     yield from (f"{problem} in {here}" for problem in _positive(item, ("timeout",)))
     retry, parameters = item.get("retry") or {}, item.get("parameters") or {}
@@ -130,8 +161,9 @@ def _step_problems(item, here):
     yield from (f"{problem} in retry in {here}" for problem in _positive(retry, ("max_attempts", "interval")))
     if not _is_number(retry.get("backoff", 2)) or float(retry.get("backoff", 2)) < 1:
         yield f"backoff in retry in {here} must be a number of 1 or more"
+    yield from (f"{problem} in {here}" for problem in value_problems(parameters))
     for key, value in parameters.items():
-        if isinstance(value, dict) and value.keys() != {"parameter"}:
+        if isinstance(value, dict) and not (value.keys() == {"parameter"} and isinstance(value["parameter"], str)):
             yield f"parameter '{key}' in {here} must be a value, or {{parameter: name of a parameter of the chain}}"
 
 

@@ -16,6 +16,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 from ansible_collections.mlops.metaflow.plugins.module_utils import discovery, job_fit, metaflow_config
 from ansible_collections.mlops.metaflow.plugins.module_utils import flow_deployment as deployment
 from ansible_collections.mlops.metaflow.plugins.module_utils.diff import without_none
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import value_problems
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_source import SUFFIXES, Source, lines
 from ansible_collections.mlops.metaflow.plugins.module_utils.live_flows import Account, Machine
 from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_command import CommandError, Metaflow
@@ -114,6 +115,7 @@ class Flows:
                 problems.append(f"{item['name']}: file is missing")
             elif not path.is_relative_to(self.source.root) or not path.is_file():
                 problems.append(f"{item['name']}: there is no file '{item['file']}' in {self.source.root}")
+            problems += [f"{item['name']}: {problem}" for problem in value_problems(item["parameters"])]
         if problems:
             self.module.fail_json(msg=f"The list of flows is not sound, nothing was deployed: {'; '.join(problems)}.")
 

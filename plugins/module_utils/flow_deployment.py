@@ -17,6 +17,7 @@ import json
 import re
 
 from ansible_collections.mlops.metaflow.plugins.module_utils.diff import MASK
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import texts
 from ansible_collections.mlops.metaflow.plugins.module_utils.job_fit import Request
 from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_config import is_secret
 
@@ -96,8 +97,7 @@ def rule_name(state_machine):
 def execution_input(parameters):
     """Return the input of an execution, in which Metaflow reads the values of parameters (None: the default)."""
     given = {name: value for name, value in parameters.items() if value is not None}
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-    return json.dumps({"Parameters": json.dumps(values, sort_keys=True)})
+    return json.dumps({"Parameters": json.dumps(texts(given), sort_keys=True)})
 
 
 def parameter_tags(names):

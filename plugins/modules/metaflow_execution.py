@@ -136,7 +136,6 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import metaflow_config
-from ansible_collections.mlops.metaflow.plugins.module_utils.chain import texts
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import absent_when, client_factory
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment import (
     TAG_FLOW,
@@ -146,6 +145,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment imp
     is_marked,
     unknown_parameters,
 )
+from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import texts, value_problems
 from ansible_collections.mlops.metaflow.plugins.module_utils.job_failure import failed_jobs
 from ansible_collections.mlops.metaflow.plugins.module_utils.live_flows import Account
 
@@ -273,6 +273,9 @@ def main():
         required_by={"flow": ("prefix", "tags")},
         supports_check_mode=True,
     )
+    problems = list(value_problems(module.params["parameters"]))
+    if problems:
+        module.fail_json(msg=f"Nothing was started: {'; '.join(problems)}.")
     arn, starts = module.params["execution_arn"], not module.params["execution_arn"]
     try:
         execution = Execution(module)

@@ -149,6 +149,19 @@ def test_a_path_of_several_keys_gives_an_object(states: Any, name: str) -> None:
     assert json.loads(ended["output"]) == {"a": 1, "b": 2}
 
 
+@pytest.mark.gap("stepfunctions/inner-errors")
+def test_a_state_fails_with_the_error_inside_it(states: Any, name: str) -> None:
+    failing = machine(
+        states, f"{name}-inner", {"StartAt": "only", "States": {"only": {"Type": "Fail", "Error": "Own"}}}
+    )
+    start = {"Resource": "arn:aws:states:::states:startExecution.sync:2", "Parameters": {"StateMachineArn": failing}}
+    inner = single({"Type": "Task", **start})
+    for kind, outer in {"Map": {"ItemProcessor": inner}, "Parallel": {"Branches": [inner]}}.items():
+        arn = machine(states, f"{name}-{kind}", single({"Type": kind, **outer}))
+        ended = run(states, arn, input=json.dumps([1]))
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.TaskFailed")
+
+
 WRONG = [
     ({"StartAt": "a", "States": {}}, "SCHEMA_VALIDATION_FAILED"),
     ({"StartAt": "a", "States": {"b": {"Type": "Succeed"}}}, "MISSING_TRANSITION_TARGET"),

@@ -65,6 +65,16 @@ def test_what_a_command_writes_below_tmp_is_its_own(batch):
     assert not Path(name).exists()
 
 
+def test_a_tmpfs_is_a_folder_of_the_job(batch):
+    options = {
+        "linuxParameters": {"tmpfs": [{"containerPath": "/quick/memory", "size": 8}]},
+        "environment": [{"name": "METAFLOW_TEMPDIR", "value": "/quick/memory"}],
+    }
+    script = 'cd "$METAFLOW_TEMPDIR" && echo kept > file && cat file && pwd'
+    kept, folder = batch.log(batch.done(batch.submit("sh", "-c", script, options=options)))
+    assert kept == "kept" and folder.endswith("/quick/memory") and not Path(folder).exists()
+
+
 def test_a_failing_job_tells_its_exit_code(batch):
     job = batch.done(batch.submit("sh", "-c", "exit 3"))
     assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 3)

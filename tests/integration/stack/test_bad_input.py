@@ -148,10 +148,10 @@ TYPES: dict[str, tuple[Any, str]] = {
     "network_nat_gateways": (3, "value of network_nat_gateways must be one of: 1, 2, got: 3"),
     "datastore_destroy_data": (
         "maybe",
-        "argument 'datastore_destroy_data' is of type str and we were unable to convert",
+        "'datastore_destroy_data' must be true or false, and is a text",
     ),
     "secrets_flow_vaules": ({}, "'secrets_flow_vaules' is no variable of secrets; did you mean 'secrets_flow_values'?"),
-    "identity_author_role_names": ({"a": 1}, "argument 'identity_author_role_names' is of type dict"),
+    "identity_author_role_names": ({"a": 1}, "'identity_author_role_names' must be a list, and is a map"),
     "registry_state": ("gone", "value of registry_state must be one of: present, absent, got: gone"),
     "database_instance_clas": (
         "x",
@@ -165,9 +165,9 @@ TYPES: dict[str, tuple[Any, str]] = {
         "flow_image_builder must be one of: auto, docker, codebuild, got: podman",
     ),
     "metadata_service_cpu": (300, "value of metadata_service_cpu must be one of: 256, 512, 1024"),
-    "client_config_verify_flow": ("perhaps", "argument 'client_config_verify_flow' is of type str"),
+    "client_config_verify_flow": ("perhaps", "'client_config_verify_flow' must be true or false, and is a text"),
     "flows_list": ([{"file": "a.py"}], "missing required arguments: name found in flows_list"),
-    "chains_list": ("nightly", "Elements value for option 'chains_list' is of type"),
+    "chains_list": ("nightly", "an element of 'chains_list' must be a map, and is a text"),
     "chains_triggers": ([{"name": "x"}], "missing required arguments: after, start found in chains_triggers"),
 }
 

@@ -35,6 +35,10 @@ def builds(complete: Complete) -> int:
     return len(client.list_builds_for_project(projectName=PROJECT)["ids"])
 
 
+def projects(complete: Complete) -> list[Any]:
+    return complete.account.client("codebuild").batch_get_projects(names=[PROJECT])["projects"]
+
+
 def test_the_configuration_names_the_image_by_its_content(complete: Complete) -> None:
     repository, tag = configured_image(complete).split(":")
     assert repository == f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}"
@@ -105,15 +109,27 @@ def test_bad_lists_are_refused_before_the_first_call(
     assert complete.stack.emulator.calls() == []
 
 
+def test_docker_alone_leaves_nothing_of_codebuild(complete: Complete) -> None:
+    before = images(complete)
+    docker = {"flow_image_builder": "docker"}  # the image is there, so that no engine is needed
+    assert complete.stack.run("--check", "--tags", "flow_image", **docker).succeeded().changed == {"flow_image"}
+    assert builds(complete)
+    assert complete.stack.run("--tags", "flow_image", **docker).succeeded().changed == {"flow_image"}
+    assert projects(complete) == [] and images(complete) == before
+    roles = complete.account.items("iam", "list_roles", "Roles")
+    assert PROJECT not in {role["RoleName"] for role in roles}
+    assert complete.stack.run("--tags", "flow_image", "-e", "full=true", **docker).succeeded().changed == set()
+    assert complete.stack.run("--tags", "flow_image").succeeded().changed == {"flow_image"}
+    assert projects(complete)
+
+
 def test_without_requirements_the_client_has_what_it_had_before(complete: Complete) -> None:
     """The last of this file: it takes the image out of use, and puts it back."""
     off = complete.stack.run(*BOTH, flow_image_requirements="", flow_image_build_secrets=[]).succeeded()
     assert off.changed == {"flow_image", "client_config"}
     config = json.loads((complete.stack.home / ".metaflowconfig" / "config_local.json").read_text())
     assert "METAFLOW_BATCH_CONTAINER_IMAGE" not in config
-    assert (
-        complete.account.client("codebuild").batch_get_projects(names=["metaflow-local-flow-image"])["projects"] == []
-    )
+    assert projects(complete) == []
     again = complete.stack.run(*BOTH, flow_image_requirements="", flow_image_build_secrets=[]).succeeded()
     assert again.changed == set()
     complete.stack.run().succeeded()

@@ -150,6 +150,14 @@ def test_a_choice_on_a_result_without_an_alternative():
     assert made["Choice 1"]["Default"] == made["B"]["Next"] == "C"
 
 
+def test_a_choice_on_any_of_several_values():
+    made = states(
+        {"choice": {"parameter": "day", "equals": [1, "last"], "then": [{"flow": "A"}]}}, parameters={"day": 1}
+    )
+    rule = {"Variable": "$.parameters.day", "Next": "A"}
+    assert made["Choice 1"]["Choices"] == [{**rule, "StringEquals": "1"}, {**rule, "StringEquals": "last"}]
+
+
 def test_names_of_states_are_unique_in_the_whole_machine():
     branch = [{"choice": {"parameter": "p", "equals": 1, "then": [{"flow": "A"}]}}]
     other = [{"choice": {"parameter": "p", "equals": 2, "then": [{"flow": "B"}]}}]
@@ -244,6 +252,18 @@ def problem(*steps, **more):
             "choice in item 2 of steps: a result equals one of SUCCEEDED, FAILED, NOT_RUN, not 'OK'",
         ),
         (
+            [{"choice": {"parameter": ["p"], "equals": 1, "then": [{"flow": "A"}]}}],
+            "choice in item 1 of steps must have one name as parameter or result",
+        ),
+        (
+            [{"flow": "A", "parameters": {"x": {"parameter": ["p"]}}}],
+            "parameter 'x' in item 1 of steps must be a value, or {parameter: name of a parameter of the chain}",
+        ),
+        (
+            [{"flow": "B"}, {"choice": {"result": "B", "equals": ["FAILED", {}], "then": [{"flow": "A"}]}}],
+            "equals in choice in item 2 of steps must be a value, or a list of values of which any will do",
+        ),
+        (
             [{"flow": "B"}, {"choice": {"result": "B"}}],
             "then in item 2 of steps must be a list with at least one item",
         ),
@@ -263,9 +283,18 @@ def test_a_right_schedule(schedule):
     assert chain_problems([chain({"flow": "A"}, schedule=schedule)]) == []
 
 
+def test_a_schedule_of_another_day():
+    assert problem({"flow": "A"}, schedule="cron(0 24 * * ? *)") == (
+        "nightly: schedule '0 24 * * ? *' has 24 for hours; it goes from 0 to 23"
+    )
+
+
 def test_wrong_names_and_options_of_the_chain():
     assert problem({"flow": "A"}, name="Nightly Run") == (
         "Nightly Run: the name has at most 32 lower-case letters, digits and hyphens"
+    )
+    assert problem({"flow": "A"}, parameters={"a-day": 1}) == (
+        "nightly: the parameter 'a-day' must be letters, digits and underscores, beginning with a letter"
     )
     assert problem({"flow": "A"}, timeout=-1) == "nightly: timeout '-1' must be a whole number of 1 or more"
     assert chain_problems([chain({"flow": "A"})] * 2) == ["2 chains have the name 'nightly'"]
@@ -277,6 +306,10 @@ def test_triggers():
     assert trigger_problems([right, right | {"name": "other", "start": OTHER}]) == []
     assert trigger_problems([right, right]) == ["2 triggers have the name 'after-a'"]
     assert trigger_problems([right | {"start": "A"}]) == ["after-a: A would start itself for ever"]
+    assert trigger_problems([right, {"name": "back", "after": "B", "start": "A"}]) == [
+        "after-a: A would start itself for ever",
+        "back: B would start itself for ever",
+    ]
     assert trigger_problems([right | {"after": "a b"}]) == [
         "after-a: after has 'a b', which is neither a flow's name nor a state machine's ARN"
     ]

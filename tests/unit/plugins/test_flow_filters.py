@@ -21,6 +21,7 @@ GOOD = [
     flow(project={"name": "shop", "branch": "main_2", "production": True}),
     flow(options=["--environment=pypi"], max_workers=1, workflow_timeout=60),
     flow(file="pipelines/train.py"),
+    flow(tags=["team:a", "été"], parameters={"limit": 3, "names": ["é", "$x"], "text": "a 'b' \"c\" \\d & e"}),
 ]
 
 BAD = [
@@ -34,12 +35,22 @@ BAD = [
     (flow(schedule="0 6 * * * *"), "must have a ? either for the day of month or for the day of week"),
     (flow(schedule="0 6 ? * ? *"), "must have a ? either"),
     (flow(schedule=""), "must have six fields"),
+    (flow(schedule="61 6 * * ? *"), "has 61 for minutes; it goes from 0 to 59"),
+    (flow(schedule="0/90 6 ? * 1-8 *"), "has 8 for day of week; it goes from 1 to 7"),
+    (flow(environment={"A": {"b": 1}}), "environment has a map or a list as 'A'"),
+    (flow(**{"with": ["{'resources': {'memory': 4}}"]}), "write it as in --with, e.g. retry"),
+    (flow(secrets=["a b"]), "secrets has 'a b', which is neither a key"),
+    (flow(options=["--with retry"]), "options has '--with retry'; options begin with a hyphen"),
     (flow(environment={"A-B": "1"}), "environment has 'A-B', which is no name"),
     (flow(environment={"A": "x, y=1"}), "can't take a comma that a word and an equals sign follow"),
     (flow(project={"name": "Shop"}), "project has the name 'Shop'; Metaflow takes lower-case"),
     (flow(project={"branch": "a-b"}), "project has the branch 'a-b'"),
     (flow(options=["environment=pypi"]), "options has 'environment=pypi'; options begin with a hyphen"),
     (flow(max_workers=0), "max_workers must be 1 or more"),
+    (flow(tags=["a b"]), "tags has 'a b', but a shell reads tags"),
+    (flow(parameters={"text": "$HOME"}), "the value of the parameter 'text' has '$'; on Step Functions"),
+    (flow(parameters={"text": "Größe"}), "the value of the parameter 'text' has 'ö'"),
+    (flow(parameters={"text": "two\nlines"}), "the value of the parameter 'text' has '\\n'"),
     (flow(workflow_timeout=0), "workflow_timeout must be 1 or more"),
 ]
 
@@ -53,6 +64,12 @@ def test_a_sound_flow(good):
 def test_what_is_wrong_is_said(bad, said):
     (problem,) = flow_problems([bad])
     assert said in problem
+
+
+def test_a_file_that_is_not_there_is_said_where_the_folder_is_known(tmp_path):
+    (tmp_path / "train.py").touch()
+    assert flow_problems([flow()], str(tmp_path)) == []
+    assert flow_problems([flow(file="tain.py")], str(tmp_path)) == [f"train: there is no file 'tain.py' in {tmp_path}"]
 
 
 def test_all_problems_are_said_at_once():

@@ -123,6 +123,23 @@ def test_a_choice_is_told_with_what_is_allowed(check):
     assert "shop_state" in problem and "present, absent" in problem and "gone" in problem
 
 
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"name": "a"}, "'shop_parts' must be a list, and is a map"),
+        (["a"], "an element of 'shop_parts' must be a map, and is a text"),
+        ("a, b", "an element of 'shop_parts' must be a map, and is a text"),
+        ([{"name": "a", "sise": 1}], "shop_parts.sise is unknown; known are colour, name, size"),
+        (
+            [{"name": "a", "size": "big"}],
+            "'size' in 'shop_parts' must be a whole number, and is a text: \"'big'\" cannot be converted to an int",
+        ),
+    ],
+)
+def test_a_list_of_the_wrong_form_is_one_sentence(check, parts, told):
+    assert check(**SOUND, shop_parts=parts)["problems"] == [told]
+
+
 @pytest.mark.parametrize("owner", [{}, {"shop_owner": ""}, {"shop_owner": None}])
 def test_what_is_required_is_named_with_its_description(check, owner):
     given = {key: value for key, value in SOUND.items() if key != "shop_owner"} | owner
