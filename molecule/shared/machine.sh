@@ -3,7 +3,7 @@
 # over a cable (veth) from this machine. The way out is a user's (slirp4netns): routes and firewall of this machine stay as they are.
 #
 #   machine.sh make DIR ADDRESS    the tree, a base image as tar archive, keys, and a disk for data
-#   machine.sh up DIR ADDRESS      boots it
+#   machine.sh up DIR ADDRESS      boots it, and again whenever it restarts itself
 #   machine.sh down DIR            ends it and all that runs in it
 #
 # The machine has the name of its directory. Those of one parent directory share the key to sign in, the known hosts and what
@@ -102,11 +102,24 @@ boot() {
   done
   mknod -m 660 "dev/$(basename "$(cat "$dir/disk.device")")" b 7 "$(sed 's/[^0-9]*//' "$dir/disk.device")"
   ln -s "../../$(basename "$(cat "$dir/disk.device")")" dev/disk/by-id/data
+  announce_disk
   control_groups
   pivot_root . .old
   umount -l /.old
   exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
+}
+
+# There is no udev: what it would say of a disk that has a file system, without which systemd mounts nothing by UUID.
+announce_disk() {
+  local device number uuid
+  device=$(basename "$(cat "$dir/disk.device")")
+  number=b7:${device#loop}
+  uuid=$(blkid --probe --output value --match-tag UUID "dev/$device") || return 0
+  mkdir -p dev/disk/by-uuid run/udev/data run/udev/tags/systemd
+  ln -s "../../$device" "dev/disk/by-uuid/$uuid"
+  printf '%s\n' "S:disk/by-uuid/$uuid" I:1 "E:ID_FS_UUID=$uuid" G:systemd Q:systemd V:1 >"run/udev/data/$number"
+  touch "run/udev/tags/systemd/$number"
 }
 
 control_groups() {
@@ -144,27 +157,47 @@ up() {
   [ -e "$dir/max_map_count" ] || cat /proc/sys/vm/max_map_count >"$dir/max_map_count"
   losetup --find --show "$dir/disk" >"$dir/disk.device"
   cable
-  (
-    own_control_groups
-    exec setsid nsenter --net="/run/netns/$name" unshare --mount --uts --ipc --cgroup --pid --fork --kill-child \
-      "$0" boot "$dir" >"$dir/console.log" 2>&1 </dev/null
-  ) &
+  setsid "$0" power "$dir" "$there" >"$dir/console.log" 2>&1 </dev/null &
   echo $! >"$dir/machine.pid"
+}
+
+# As long as the machine has power. One that restarts itself ends by the signal HUP, and boots with a network and settings as new.
+power() {
+  local ended
+  while true; do
+    ended=0
+    (
+      own_control_groups
+      exec nsenter --net="/run/netns/$name" unshare --mount --uts --ipc --cgroup --pid --fork --kill-child "$0" boot "$dir"
+    ) || ended=$?
+    [ $ended = $((128 + $(kill -l HUP))) ] || return $ended
+    uncable
+    forget_settings
+    cable
+  done
+}
+
+uncable() {
+  [ -e "$dir/slirp.pid" ] && kill "$(cat "$dir/slirp.pid")" 2>/dev/null || true
+  ip link del "$name" 2>/dev/null || true
+  ip netns del "$name" 2>/dev/null || true
+}
+
+forget_settings() {
+  [ ! -e "$dir/max_map_count" ] || cat "$dir/max_map_count" >/proc/sys/vm/max_map_count
 }
 
 down() {
   # unshare takes its child along, and that is the first process of the namespace: the kernel then ends all others.
-  [ -e "$dir/machine.pid" ] && kill -9 "$(cat "$dir/machine.pid")" 2>/dev/null || true
-  [ -e "$dir/slirp.pid" ] && kill "$(cat "$dir/slirp.pid")" 2>/dev/null || true
-  ip link del "$name" 2>/dev/null || true
-  ip netns del "$name" 2>/dev/null || true
+  [ -e "$dir/machine.pid" ] && kill -9 -- "-$(cat "$dir/machine.pid")" 2>/dev/null || true
+  uncable
   ls /sys/class/net/$bridge/brif/* >/dev/null 2>&1 || ip link del $bridge 2>/dev/null || true
   for _ in $(seq 50); do
     losetup --detach "$(cat "$dir/disk.device" 2>/dev/null)" 2>/dev/null && break
     sleep 0.2
   done
   find /sys/fs/cgroup/"$name" /sys/fs/cgroup/*/"$name" -depth -type d -exec rmdir {} \; 2>/dev/null || true
-  [ -e "$dir/max_map_count" ] && cat "$dir/max_map_count" >/proc/sys/vm/max_map_count
+  forget_settings
   rm -f "$dir"/*.pid "$dir/disk.device" "$dir/max_map_count"
 }
 
@@ -175,6 +208,7 @@ case $action in
     truncate --size=20G "$dir/disk"
     ;;
   up) up ;;
+  power) power ;;
   boot) boot ;;
   down) down ;;
 esac

@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,12 +64,13 @@ class Machines:
         (group,) = self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
         return group
 
-    def admitted(self, name: str) -> dict[int, list[str]]:
-        """Return port → who is admitted by a security group."""
-        return {
-            rule["FromPort"]: [r["CidrIp"] for r in rule["IpRanges"]] + [g["GroupId"] for g in rule["UserIdGroupPairs"]]
-            for rule in self.group(name)["IpPermissions"]
-        }
+    def admitted(self, name: str) -> dict[int | str, list[str]]:
+        """Return port (with /udp, if it is) → who is admitted by a security group."""
+        admitted: dict[int | str, list[str]] = {}
+        for rule in self.group(name)["IpPermissions"]:
+            port = f"{rule['FromPort']}/udp" if rule["IpProtocol"] == "udp" else rule["FromPort"]
+            admitted[port] = [r["CidrIp"] for r in rule["IpRanges"]] + [g["GroupId"] for g in rule["UserIdGroupPairs"]]
+        return admitted
 
 
 def converge(stack: Stack, *options: str, **variables: Any) -> Run:
@@ -148,7 +150,7 @@ def test_only_those_who_were_named_reach_the_machines(machines: Machines) -> Non
     assert machines.admitted("host-elk-1") == {22: ["203.0.113.7/32"], 9200: office, 5601: office}
     assert machines.admitted("host-ev-1") == {22: ["203.0.113.7/32"]}
     vpc, themselves = ["10.20.0.0/16"], [machines.group("hosts-elk")["GroupId"]]
-    assert machines.admitted("hosts-elk") == {9200: vpc, 5044: vpc, 50000: vpc, 9300: themselves}
+    assert machines.admitted("hosts-elk") == {9200: vpc, 5044: vpc, 50000: vpc, "50000/udp": vpc, 9300: themselves}
     assert machines.admitted("hosts-evidently") == {5000: vpc}
 
 
@@ -240,6 +242,28 @@ def test_a_machine_that_was_just_made_is_converged_and_one_that_fails_stops_no_c
     assert "hosts" in with_machines.run("--tags", "hosts").succeeded().unchanged
 
 
+def test_a_machine_whose_connection_dies_ends_no_run(with_machines: Stack, machines: Machines, tmp_path: Path) -> None:
+    """`ssh` is a program that runs its first command here, and no other: the machine answers, and is lost."""
+    ssh, called = tmp_path / "ssh", tmp_path / "called"
+    ssh.write_text(
+        # With -O it speaks to the connection that is kept, not to the machine.
+        '#!/bin/sh\ncase " $* " in *" -O "*) exit 0 ;; esac\n'
+        f'[ -e {called} ] && {{ echo "Connection reset by peer" >&2; exit 255; }}\n'
+        f'touch {called}\nfor command; do :; done\nexec sh -c "$command"\n'
+    )
+    ssh.chmod(0o755)
+    images = dict.fromkeys(("evidently_postgres_image", "evidently_base_image"), f"debian@sha256:{'0' * 64}")
+    here = {"ansible_ssh_executable": str(ssh), "ansible_become": False}
+    with_later = ("--limit", "stack:machines", "--tags", "hosts,evidently,chains")
+    run = with_machines.run(*with_later, full=True, **images, **here)
+    assert "Connection reset by peer" in run.refused(), run.output
+    assert run.failed == {"ev-1"} and run.recap["ev-1"]["unreachable"] == 1, run.output
+    assert "'ev-1' was lost: it could not be reached any more" in run.refused()
+    assert run.recap["chains"]["ok"] > 0
+    lock = machines.account.client("ssm").get_parameters_by_path(Path="/metaflow/local/run-lock")
+    assert lock["Parameters"] == []
+
+
 def test_what_somebody_changes_by_hand_is_mended(machines: Machines, stack: Stack) -> None:
     ec2, instance = machines.ec2, machines.instance("elk-1")
     everybody = {"IpProtocol": "tcp", "FromPort": 9200, "ToPort": 9200, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -281,7 +305,8 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(machines: Machines
     assert "asks for data_volume_size 100 of 'elk-1', and its data volume has 200 GiB" in said
     wrong = {"name": "elk", "group": "elk", "instance_type": "t3.large", "elastic_ip": True, "backup_count": 1001}
     wrong |= {"root_volume_size": 4, "flow_user": "root"}
-    said = converge(stack, hosts_list=[wrong], hosts_ssh_cidrs=[]).refused()
+    ports = {"elk": [9200, "9200/sctp"], "evidently": [70000]}
+    said = converge(stack, hosts_list=[wrong], hosts_ssh_cidrs=[], hosts_ports=ports).refused()
     for reason in (
         "whose names are no names of groups and components",
         "with root_volume_size of 8 and data_volume_size of 1 to 16384 GiB",
@@ -289,6 +314,7 @@ def test_what_cannot_be_is_refused_before_anything_is_changed(machines: Machines
         'with flow_user of at most 32 lower-case letters, digits, hyphens and underscores, and not "root"',
         "with elastic_ip in public subnets alone",
         "with a key_name each, as SSH asks for one; or hosts_connection: ssm",
+        "a map with the ports of elk and evidently, 1 to 65535",
         "at least one IPv4 block, from which SSH is used; or hosts_connection: ssm",
     ):
         assert reason in said, reason
