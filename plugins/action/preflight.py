@@ -174,7 +174,7 @@ class ActionModule(ActionBase):
         options = load_options(component)
         variables = load_variables(component, self._loader) | variables
         problems = self._unknown(component, options, variables)
-        typed, invalid = self._validated(options, variables)
+        given, typed, invalid = self._validated(options, variables)
         problems += invalid
         if invalid:  # a check on a value of the wrong type would only add noise
             return problems, {}
@@ -183,7 +183,7 @@ class ActionModule(ActionBase):
         problems += self._failed_checks(options, asked.get("checks", []), templar)
         facts = {}
         if not problems and boolean(templar.template(asked.get("recorded", True))):
-            facts[f"stack_inputs_{component}"] = self._digest(options, variables)
+            facts[f"stack_inputs_{component}"] = digest_of(given, options)
             facts[f"stack_files_{component}"] = templar.template(asked.get("files", []))
         return problems, facts
 
@@ -198,8 +198,8 @@ class ActionModule(ActionBase):
     def _validated(self, options, task_vars):
         """Validate types, choices and what is required, as Ansible itself does for a role.
 
-        :returns: the variables that are set, in the type of their option ("30" of the command line is the number 30),
-            and a sentence for each problem.
+        :returns: the variables that are set, as they are; the same in the type of their option ("30" of the command
+            line is the number 30); and a sentence for each problem.
         """
         # First what is required: names and the like are made of it, and can't be evaluated without it.
         required = {name: option for name, option in options.items() if option.get("required")}
@@ -210,13 +210,13 @@ class ActionModule(ActionBase):
             if given.get(name, task_vars.get(name)) in (None, "")
         ]
         if problems:
-            return {}, problems
+            return {}, {}, problems
         given, problems = self._evaluated(options, task_vars)
         if problems:
-            return {}, problems
+            return {}, {}, problems
         result = ArgumentSpecValidator(as_argument_spec(options)).validate(given)
         typed = {name: without_none(result.validated_parameters[name]) for name in given if name in options}
-        return typed, sentences(result.error_messages)
+        return given, typed, sentences(result.error_messages)
 
     def _evaluated(self, options, task_vars):
         """Return the values of those options that are set, and a sentence for each that can't be evaluated."""
@@ -231,17 +231,6 @@ class ActionModule(ActionBase):
                 shown = HIDDEN if option.get("no_log") else error.message
                 problems.append(f"{name} can't be evaluated: {shown}")
         return given, problems
-
-    def _digest(self, options, task_vars):
-        """Return a digest of the values of all options, by which stack_record sees that one has changed."""
-        values, _ = self._evaluated(options, task_vars)
-        secrets = {name: value for name, value in values.items() if options[name].get("no_log") and value}
-        plain = {name: value for name, value in values.items() if name not in secrets}
-        digest = hashlib.sha256(_canonical(plain))
-        if secrets:
-            # The digest is stored in the bucket: slow to compute, so that nobody guesses a short secret by it.
-            digest.update(hashlib.scrypt(_canonical(secrets), salt=digest.digest(), n=2**14, r=8, p=1))
-        return digest.hexdigest()
 
     def _failed_checks(self, options, checks, templar):
         problems = []
@@ -266,6 +255,17 @@ def without_none(value):
     if isinstance(value, list):
         return [without_none(inner) for inner in value]
     return value
+
+
+def digest_of(values, options):
+    """Return a digest of the values of a component's options, by which stack_record sees that one has changed."""
+    secrets = {name: value for name, value in values.items() if options[name].get("no_log") and value}
+    plain = {name: value for name, value in values.items() if name not in secrets}
+    digest = hashlib.sha256(_canonical(plain))
+    if secrets:
+        # The digest is stored in the bucket: slow to compute, so that nobody guesses a short secret by it.
+        digest.update(hashlib.scrypt(_canonical(secrets), salt=digest.digest(), n=2**14, r=8, p=1))
+    return digest.hexdigest()
 
 
 def _canonical(values):
