@@ -30,8 +30,8 @@ ARGUMENTS = {
 #: Ansible's own name for the option that a variable fails by, in the messages of its validator.
 HIDDEN = "(hidden)"
 
-# Ansible's strategies load this class in the controller. What is loaded with it every worker has when it is forked, and need
-# not load for each task: 20 ms of CPU.
+# Ansible's strategies load this class in the controller. What is loaded with it every worker has when it is forked, and
+# need not load for each task: 20 ms of CPU.
 for _loader, _name in ((connection_loader, "mlops.metaflow.warm"), (shell_loader, "sh"), (action_loader, "normal")):
     _loader.get(_name, class_only=True)
 

@@ -14,13 +14,16 @@ import gc
 import importlib
 import re
 import sys
+import warnings
 
 from warm_library import Archive
 
 # How modules name the service they want: client("ec2"), or an attribute of a class that makes the client.
 _CLIENT = re.compile(rb"""(?:\bclient\(\s*|\bservice = )["']([a-z0-9-]+)["']""")
 # The code that is a module's own: itself, and what its collection has for it alone.
-_OWN_CODE = re.compile(r"\.plugins\.modules\.|^ansible_collections\.mlops\.metaflow\.plugins\.module_utils\.")
+_OWN_CODE = re.compile(
+    r"\.plugins\.modules\.|^ansible\.legacy\.|^ansible_collections\.mlops\.metaflow\.plugins\.module_utils\."
+)
 # What a client imports when it is made, and an operation when it is called.
 _LATE_IMPORTS = (
     "boto3.dynamodb.transform",
@@ -35,6 +38,9 @@ _LATE_IMPORTS = (
     "botocore.signers",
     "botocore.waiter",
 )
+# What imports the SDK for all modules of amazon.aws and of those that build on it, and how others do.
+_SDK = "ansible_collections.amazon.aws.plugins.module_utils.botocore"
+_IMPORT = re.compile(rb"^\s*(?:import|from) boto", re.MULTILINE)
 _COMMON_DATA = ("endpoints", "sdk-default-configuration", "partitions", "_retry")
 
 
@@ -46,6 +52,9 @@ class Models:
         self._wanted = dict.fromkeys(services)  # in their order
         self._scanned: set[tuple[str, int, int]] = set()
         self._loader = None
+        # What the SDK adds to the interpreter when it is imported, held back until a module comes that imports it too.
+        self._filters: list[tuple] = []
+        self._importers: list[object] = []
 
     @property
     def complete(self) -> bool:
@@ -53,23 +62,46 @@ class Models:
         return not self._wanted
 
     def read_ahead(self) -> None:
-        """Read the next model."""
+        """Read the next model. A module that has nothing to do with AWS notices nothing of it."""
         try:
-            importlib.import_module("boto3")
+            self._import_ahead()
         except ImportError:  # then no module makes a client
             self._wanted.clear()
-            return
-        self._prepare()
         if self._wanted:
             self._read(next(iter(self._wanted)))
 
+    def _import_ahead(self) -> None:
+        if self._loader is not None:
+            return
+        importers = list(sys.meta_path)
+        with warnings.catch_warnings():
+            filters = list(warnings.filters)
+            importlib.import_module("boto3")
+            self._prepare()
+            self._filters = [added for added in warnings.filters if added not in filters]
+        self._importers = [added for added in sys.meta_path if added not in importers]
+        sys.meta_path[:] = importers
+
     def learn(self, archive: Archive) -> None:
         """Read the models of the services that the archive's module makes clients of."""
+        sources = self._new_sources(archive)
+        if _SDK in archive.modules or any(map(_IMPORT.search, sources)):
+            self._show_sdk()
         if "boto3" not in sys.modules:
             return
         self._prepare()
-        for service in self._named(archive) & self._wanted.keys():
+        named = {service.decode() for source in sources for service in _CLIENT.findall(source)}
+        for service in named & self._wanted.keys():
             self._read(service)
+
+    def _show_sdk(self) -> None:
+        """Add what importing the SDK adds, if it was imported ahead."""
+        sys.meta_path += self._importers
+        self._importers.clear()
+        for action, message, category, module, line in reversed(self._filters):
+            patterns = [pattern.pattern if pattern else "" for pattern in (message, module)]
+            warnings.filterwarnings(action, patterns[0], category, patterns[1], line)
+        self._filters.clear()
 
     def _prepare(self) -> None:
         if self._loader is None:
@@ -82,11 +114,11 @@ class Models:
         del self._wanted[service]
         gc.freeze()
 
-    def _named(self, archive: Archive) -> set[str]:
+    def _new_sources(self, archive: Archive) -> list[bytes]:
         own = {(name, *source) for name, source in archive.modules.items() if _OWN_CODE.search(name)}
         new = own - self._scanned
         self._scanned |= new
-        return {service.decode() for name, *_ in new for service in _CLIENT.findall(archive.source(name))}
+        return [archive.source(name) for name, *_ in new]
 
 
 def _prepare():
