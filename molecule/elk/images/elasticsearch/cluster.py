@@ -23,7 +23,7 @@ from settings import Settings
 from store import Operation, Store
 
 BEAT = 0.4  # seconds between two words of the master
-PATIENCE = 2.0  # seconds without one until a node asks for votes; up to twice that, so that not all do at once
+PATIENCE = 5.0  # seconds without one until a node asks for votes; up to twice that, so that not all do at once
 ANSWER = 5.0  # seconds for an answer of another node
 FORWARDED = 120.0  # the same, where a client may wait for it
 
