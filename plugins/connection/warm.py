@@ -157,7 +157,7 @@ class Connection(LocalConnection):
     def set_options(self, *arguments: object, **options: object) -> None:
         """Take the task's options, and get ready: it is the last that happens before a module's archive is built."""
         super().set_options(*arguments, **options)
-        if self.get_option("warm_enabled"):
+        if self.get_option("warm_enabled") and self.get_option("pipelining"):
             self._try_ahead(self._start_server)
             self._try_ahead(self._offer_archives)
 

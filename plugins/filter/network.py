@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters that cut a VPC's address range into subnets.
+"""Filters for a VPC's subnets and for the ports of security groups.
 
 ansible.utils has ipsubnet, but it needs the library netaddr on the controller; the standard library does here.
 """
@@ -39,8 +39,18 @@ def subnets(vpc_cidr, prefix, public_names, private_names, zones):
     return result
 
 
+def ports(values, proto):
+    """Return the numbers of those ports that are of a protocol.
+
+    :param list values: e.g. ``[9200, "50000/udp"]``; without a protocol it is TCP.
+    :param str proto: ``tcp`` or ``udp``.
+    """
+    split = [str(value).partition("/") for value in values]
+    return [int(number) for number, _, found in split if (found or "tcp") == proto]
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self):
-        return {"subnets": subnets}
+        return {"subnets": subnets, "ports": ports}

@@ -18,7 +18,7 @@ FIELDS = {
 
 
 def cron_problems(expression):
-    """Yield a sentence for what is wrong with a cron expression without C(cron())."""
+    """Yield a sentence for what is wrong with a cron expression without ``cron()``."""
     fields = expression.split()
     if len(fields) != len(FIELDS):
         yield f"schedule '{expression}' must have six fields ({', '.join(FIELDS)}), without cron(), or be none"

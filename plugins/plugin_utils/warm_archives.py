@@ -21,8 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import ansible
-import ansible.constants as C
+from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__
 from ansible_collections.mlops.metaflow.plugins.plugin_utils.warm_client import open_private_directory
 
@@ -74,7 +73,8 @@ def keep(temporary: Path, module: str) -> None:
         if archive.is_symlink() or not (built / _KEPT).is_symlink():
             continue
         kept = (built / _KEPT).readlink() / archive.name
-        if not kept.exists():
+        # Whoever edits the code during a run has an archive of other code than the directory is for.
+        if not kept.exists() and kept.parent.name == _code_in_use():
             _copy(archive, kept)
 
 
@@ -98,8 +98,8 @@ def _code_in_use() -> str:
 
 
 def _directories() -> Iterator[Path]:
-    yield Path(ansible.__file__).parent / "module_utils"
-    yield from map(Path, C.DEFAULT_MODULE_UTILS_PATH)  # files there go before ansible-core's own
+    # ansible-core's own, and those of the person and of the playbooks, which go before them.
+    yield from map(Path, module_utils_loader.print_paths().split(os.pathsep))
     for name in COLLECTIONS:
         with contextlib.suppress(ImportError):  # not each of them need be installed
             for path in importlib.import_module(f"ansible_collections.{name}").__path__:

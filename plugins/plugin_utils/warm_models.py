@@ -62,11 +62,11 @@ class Models:
         return not self._wanted
 
     def read_ahead(self) -> None:
-        """Read the next model. A module that has nothing to do with AWS notices nothing of it."""
-        try:
-            self._import_ahead()
-        except ImportError:  # then no module makes a client
-            self._wanted.clear()
+        """Read the next model. A module that has nothing to do with AWS notices nothing of it.
+
+        Raises whatever the SDK raises where it is missing or broken. A module that needs it will say so itself.
+        """
+        self._import_ahead()
         if self._wanted:
             self._read(next(iter(self._wanted)))
 
@@ -76,11 +76,13 @@ class Models:
         importers = list(sys.meta_path)
         with warnings.catch_warnings():
             filters = list(warnings.filters)
-            importlib.import_module("boto3")
-            self._prepare()
-            self._filters = [added for added in warnings.filters if added not in filters]
-        self._importers = [added for added in sys.meta_path if added not in importers]
-        sys.meta_path[:] = importers
+            try:
+                importlib.import_module("boto3")
+                self._prepare()
+            finally:
+                self._filters = [added for added in warnings.filters if added not in filters]
+                self._importers = [added for added in sys.meta_path if added not in importers]
+                sys.meta_path[:] = importers
 
     def learn(self, archive: Archive) -> None:
         """Read the models of the services that the archive's module makes clients of."""

@@ -73,6 +73,7 @@ class Server:
         self._waiting: set[socket.socket] = set()  # connected, request not read yet
         self._jobs: set[Job] = set()
         self._serving = True
+        self._reads_ahead = True
         self._watch(listener.fileno(), select.EPOLLIN, self._accept)
         self._watch(controller, select.EPOLLIN, self._stop)
 
@@ -80,7 +81,7 @@ class Server:
         """Serve until the controller ends."""
         self._models = models
         while self._serving or self._jobs:
-            reading = self._serving and not models.complete
+            reading = self._serving and self._reads_ahead and not models.complete
             events = self._poll.poll(0 if reading else self._until_deadline())
             for descriptor, _event in events:
                 if handler := self._handlers.get(descriptor):  # an earlier one of this round may have removed it
@@ -158,7 +159,11 @@ class Server:
 
     def _read_ahead(self) -> None:
         signal.alarm(LEARN_LIMIT)
-        self._models.read_ahead()
+        try:
+            self._models.read_ahead()
+        except Exception:  # no reason to serve nobody
+            _log(traceback.format_exc())
+            self._reads_ahead = False
         signal.alarm(0)
 
     def _fork(self, request: Request, worker: socket.socket) -> Job:

@@ -67,6 +67,12 @@ def fullmatch(value, pattern):
     return re.fullmatch(pattern, value) is not None
 
 
+def port(value):
+    """Tell whether a value is a port from 1 to 65535, of TCP (``9200``) or of UDP (``50000/udp``)."""
+    number = str(value).removesuffix("/udp")
+    return re.fullmatch(r"[0-9]{1,5}", number) is not None and 1 <= int(number) <= 65535
+
+
 class TestModule:
     """The tests of this file."""
 
@@ -80,5 +86,6 @@ class TestModule:
             "all_networks": all_networks,
             "within": within,
             "fullmatch": fullmatch,
+            "port": port,
             "docker_builds": docker_builds,
         }

@@ -185,10 +185,13 @@ def test_another_interpreter(plays, tmp_path):
     assert first["parent"] == third["parent"] != second["parent"]
 
 
-def test_off_by_one_variable(plays):
-    run = plays.run([probe()], warm_enabled=False)
-    assert not run.results[0]["warm"]
-    assert not list(plays.directory.glob("local_tmp/*/warm-*"))
+@pytest.mark.parametrize("variable", ["warm_enabled", "ansible_pipelining"])
+def test_off_by_one_variable(plays, variable):
+    """Nor is a server started, whose directory would be there until the run ends."""
+    tasks = [probe(), {"ansible.builtin.shell": f"find {plays.directory}/local_tmp -name 'warm-*'"}]
+    on, off = plays.run(tasks), plays.run(tasks, **{variable: False})
+    assert on.results[0]["warm"] and on.results[1]["stdout"]
+    assert not off.results[0]["warm"] and off.results[1]["stdout"] == ""
 
 
 #: How a version of ansible-core that nobody has seen may differ, as a statement before ansible-playbook's main().
@@ -228,6 +231,16 @@ def test_server_that_does_not_start(plays, tmp_path):
     assert run.fallbacks == 1
 
 
+def test_a_broken_sdk_is_no_reason_to_serve_nobody(plays, tmp_path, monkeypatch):
+    """The server imports it ahead; modules that don't need it run in forks as ever."""
+    (tmp_path / "sdk").mkdir()
+    (tmp_path / "sdk/boto3.py").write_text("raise AttributeError('broken')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "sdk"))
+    run = plays.run([probe(value=n) for n in range(3)])
+    assert [result["warm"] for result in run.results] == [True] * 3
+    assert run.fallbacks == 0
+
+
 # --- while somebody develops ---
 
 
@@ -253,12 +266,12 @@ def test_edited_module_utils_run(plays):
 KEPT = {"mlops.metaflow.stack_lock": {}}
 
 
-def built(plays: Plays, **environment: str) -> int:
-    """Run the module, and return how many archives ansible-core has built for it."""
-    command = plays.command([KEPT, KEPT], "play", {})
+def built(plays: Plays, *before: dict, **environment: str) -> int:
+    """Run the module, after other tasks, and return how many archives ansible-core has built."""
+    command = plays.command([*before, KEPT, KEPT], "play", {})
     environment = {**plays.environment(), "ANSIBLE_DEBUG": "1", **environment}
     done = subprocess.run(command, cwd=plays.directory, env=environment, capture_output=True, text=True, check=True)
-    results = json.loads((plays.directory / "play.results.json").read_text())
+    results = json.loads((plays.directory / "play.results.json").read_text())[len(before) :]
     assert all("missing required arguments: name" in result["msg"] for result in results), results
     return done.stdout.count("ANSIBALLZ: Creating module")
 
@@ -278,6 +291,16 @@ def test_changed_code_is_built_anew(plays):
     first, second = (built(plays, ANSIBLE_MODULE_UTILS=str(utilities)) for _ in range(2))
     (utilities / "mine.py").write_text("VALUE = 12\n")
     assert built(plays, ANSIBLE_MODULE_UTILS=str(utilities)) == first == second + 1
+
+
+def test_what_was_built_of_code_that_changed_during_the_run_is_not_kept(plays):
+    utilities = plays.directory / "module_utils"
+    utilities.mkdir()
+    edit = {"ansible.builtin.copy": {"content": "VALUE = 1\n", "dest": f"{utilities}/mine.py"}}
+    built(plays, edit, ANSIBLE_MODULE_UTILS=str(utilities))
+    assert not list(plays.directory.glob("archives/*/*stack_lock*"))
+    built(plays, ANSIBLE_MODULE_UTILS=str(utilities))
+    assert list(plays.directory.glob("archives/*/*stack_lock*"))
 
 
 def test_archives_of_somebody_else_are_not_used(plays):

@@ -35,6 +35,21 @@ def test_a_range_without_room_is_refused(cidr, prefix):
         network.subnets(cidr, prefix, ["a", "b"], ["c", "d"], ["z1", "z2"])
 
 
+@pytest.mark.parametrize(
+    ("value", "is_port"),
+    [(1, True), (65535, True), ("50000/udp", True), (0, False), (65536, False), ("9200/sctp", False), ("/udp", False),
+     ("9200/udp/udp", False), (True, False), (9200.5, False), (None, False)],
+)  # fmt: skip
+def test_a_port_is_a_number_of_tcp_or_udp(value, is_port):
+    assert stack.port(value) is is_port
+
+
+def test_ports_are_told_apart_by_protocol():
+    values = [9200, "5044", "50000/udp", 50000]
+    assert network.ports(values, "tcp") == [9200, 5044, 50000]
+    assert network.ports(values, "udp") == [50000]
+
+
 def test_a_service_is_trusted_where_it_works_for_the_account():
     (statement,) = iam.trust("ecs-tasks.amazonaws.com", "123456789012")["Statement"]
     assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
@@ -48,7 +63,7 @@ def test_a_service_without_a_source_account_is_trusted_without_condition():
 
 
 def test_the_plugins_are_registered_under_their_own_names():
-    assert network.FilterModule().filters() == {"subnets": network.subnets}
+    assert network.FilterModule().filters() == {"subnets": network.subnets, "ports": network.ports}
     assert iam.FilterModule().filters() == {"trust": iam.trust}
     assert all(function.__name__ == name for name, function in stack.TestModule().tests().items())
 
