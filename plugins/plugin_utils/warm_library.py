@@ -16,7 +16,7 @@ import importlib
 import io
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 # Whose module_utils are imported ahead. Those of other collections are left to the modules that want them.
@@ -106,16 +106,18 @@ class Library:
     def _record(self, archive: Archive) -> None:
         """Note what is in memory now; forget what came from another place than a payload."""
         directory = str(self._directory)
+        foreign = []
         for name in [name for name in sys.modules if name.partition(".")[0] in _PAYLOAD_PACKAGES]:
             module = sys.modules[name]
             if module.__name__ != name or not getattr(module, "__file__", None):
                 continue  # another name for a module, or one made by a module (six.moves)
             if not module.__file__.startswith(directory):
-                _forget(name)
+                foreign.append(name)
             elif name in archive.modules and name not in self._known:
                 self._known[name] = archive.modules[name]
                 if hasattr(module, "__path__"):
                     self._elsewhere[name] = [entry for entry in module.__path__ if not entry.startswith(directory)]
+        _forget(foreign)
 
     def show(self, archive_path: str) -> None:
         """Let the packages in memory find their other modules in this archive."""
@@ -127,8 +129,9 @@ class Library:
         if not self.fits(archive):
             _forget_all()
             return
-        for name in self._known.keys() - archive.modules.keys():
-            _forget(name)
+        missing = self._known.keys() - archive.modules.keys()
+        _forget(missing)
+        for name in missing:
             self._elsewhere.pop(name, None)
         if loader := sys.modules.get(_LOADER):
             loader.run_module = self._shown_first(loader.run_module)
@@ -159,18 +162,19 @@ def _has_warned() -> bool:
     return bool(warnings and (warnings.get_warning_messages() or warnings.get_deprecation_messages()))
 
 
-def _forget(name: str) -> None:
-    """Remove a module, and what it put below itself, from memory."""
-    for loaded in [loaded for loaded in sys.modules if loaded == name or loaded.startswith(f"{name}.")]:
+def _forget(names: Collection[str]) -> None:
+    """Remove modules, and what they put below themselves, from memory."""
+    below = tuple(f"{name}." for name in names)
+    for loaded in [loaded for loaded in sys.modules if loaded in names or loaded.startswith(below)]:
         del sys.modules[loaded]
-    parent, _, child = name.rpartition(".")
-    if hasattr(sys.modules.get(parent), child):
-        delattr(sys.modules[parent], child)
+    for name in names:
+        parent, _, child = name.rpartition(".")
+        if hasattr(sys.modules.get(parent), child):
+            delattr(sys.modules[parent], child)
 
 
 def _forget_all() -> None:
-    for package in _PAYLOAD_PACKAGES:
-        _forget(package)
+    _forget(_PAYLOAD_PACKAGES)
 
 
 def installed_packages() -> dict[str, int]:

@@ -124,9 +124,10 @@ class Models:
 
 
 def _prepare():
-    """Import what clients import late, share the loaders' cache, return a loader that holds what all services need."""
+    """Import what clients import late, share what sessions work out anew, return a loader of what all services need."""
     for name in _LATE_IMPORTS:
         importlib.import_module(name)
+    _share_handlers(importlib.import_module("botocore.hooks"), importlib.import_module("botocore.handlers"))
     loaders = importlib.import_module("botocore.loaders")
     _share_cache(loaders)
     loader = loaders.create_loader()
@@ -162,3 +163,28 @@ def _share_cache(loaders) -> None:
         self._cache = caches.setdefault((*self.search_paths, *self.extras_types), {})
 
     loaders.Loader.__init__ = init
+
+
+def _share_handlers(hooks, handlers) -> None:
+    """Let all sessions share what they find out about botocore's own handlers.
+
+    Each session registers some 130 of them. What an event's name is an alias of, and whether a function takes keywords,
+    is worked out each time, in a fifth of a module's time; it follows from the code alone.
+    """
+    names: dict[str, str] = {}
+    original = hooks.EventAliaser.__init__
+
+    @functools.wraps(original)
+    def init(self, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)
+        if self._event_aliases == hooks.EVENT_ALIASES:
+            self._alias_name_cache = names
+
+    hooks.EventAliaser.__init__ = init
+    accepts_kwargs = hooks.accepts_kwargs
+    # By identity: they live as long as their module, and not every callable can be hashed.
+    accepting = {id(handler): accepts_kwargs(handler) for _, handler, *_ in handlers.BUILTIN_HANDLERS}
+    hooks.accepts_kwargs = lambda function: accepting.get(id(function)) or accepts_kwargs(function)
+    events = hooks.EventAliaser(hooks.HierarchicalEmitter())
+    for event, handler, *_ in handlers.BUILTIN_HANDLERS:
+        events.register(event, handler)
