@@ -197,20 +197,28 @@ def read_file_tree(path):
     return document
 
 
+def concerned(params, record):
+    """Return the components that are recorded or given, and those of all waves before: they build on nothing later."""
+    components = {*record["components"], *params["inputs"]}
+    last = max((number for number, wave in enumerate(params["waves"]) if components & {*wave}), default=-1)
+    return components.union(*params["waves"][: last + 1])
+
+
 def read_live(params, record, client):
-    """Return ``(documents, unreadable)`` of all components that have reads.
+    """Return ``(documents, unreadable)`` of all components that have reads and are of any concern.
 
     Those that the parameter ``read`` leaves out have their recorded documents.
     The run tells the files of the components that it has selected. Those of others count as they were recorded: their
     paths are not followed, because whoever may write to the bucket could name any.
     """
-    names, files, wanted = params["names"], params["files"], params["read"]
+    names, files, asked = params["names"], params["files"], params["read"]
     as_recorded = {
         component: kept["document"]
         for component, kept in record["components"].items()
-        if wanted is not None and component not in wanted
+        if asked is not None and component not in asked
     }
-    reads = {component: calls(names) for component, calls in live_reads.READS.items() if component not in as_recorded}
+    wanted = concerned(params, record) - as_recorded.keys()
+    reads = {component: calls(names) for component, calls in live_reads.READS.items() if component in wanted}
     documents, unreadable = live.read_documents(reads, client)
     for component, document in documents.items():
         recorded = record["components"].get(component, {"document": {}})["document"].get("files")
@@ -220,11 +228,11 @@ def read_live(params, record, client):
     return as_recorded | documents, unreadable
 
 
-def differing(record, documents):
-    """Return the components whose documents differ from the record."""
+def differing(record, documents, components):
+    """Return those of the components whose documents differ from the record."""
     return sorted(
         component
-        for component in {*live_reads.READS, *record["components"]}
+        for component in components
         if component not in documents
         or component not in record["components"]
         or record["components"][component]["document"] != documents[component]
@@ -263,13 +271,16 @@ def compare(record, inputs, documents, waves):
     return unchanged, waiting, reasons
 
 
-def entry(component, given, documents, waves):
-    """Return what is recorded of a component."""
+def entries(inputs, documents, waves):
+    """Return what is recorded of the components in ``inputs``."""
     digests = {name: live.digest(document) for name, document in documents.items()}
     return {
-        "inputs": given,
-        "document": documents[component],
-        "earlier": earlier_digests(waves, digests, component),
+        component: {
+            "inputs": given,
+            "document": documents[component],
+            "earlier": earlier_digests(waves, digests, component),
+        }
+        for component, given in inputs.items()
     }
 
 
@@ -344,7 +355,7 @@ def compared(module, client, store):
         "unchanged": unchanged,
         "waiting": waiting,
         "reasons": reasons,
-        "differing": differing(record, documents),
+        "differing": differing(record, documents, concerned(params, record)),
         "differences": found,
         "recorded": sorted(record["components"]),
         "notes": record["notes"],
@@ -359,13 +370,9 @@ def written(module, client, store):
         module.warn(f"What {component} has in the account can't be read and so not be recorded: {why}")
     # What another component can't be read of counts as it was recorded: the next comparison reads it again.
     known = {name: kept["document"] for name, kept in record["components"].items()} | documents
-    entries = {
-        component: entry(component, given, known, params["waves"])
-        for component, given in params["inputs"].items()
-        if component in documents
-    }
+    given = {component: digest for component, digest in params["inputs"].items() if component in documents}
     kept = {name: kept for name, kept in record["components"].items() if name not in params["inputs"]}
-    components = kept | entries
+    components = kept | entries(given, known, params["waves"])
     new = {"version": VERSION, "components": components, "notes": params["notes"] or record["notes"]}
     if new != record and not module.check_mode:
         store.write(new)

@@ -86,7 +86,7 @@ INPUTS = {"network": "in", "datastore": "id", "batch": "ib"}
 
 
 def recorded():
-    entries = {name: stack_record.entry(name, given, DOCUMENTS, WAVES) for name, given in INPUTS.items()}
+    entries = stack_record.entries(INPUTS, DOCUMENTS, WAVES)
     return {"version": 1, "components": entries, "notes": {}}
 
 
@@ -113,6 +113,19 @@ def test_what_is_not_read_is_not_compared():
     unchanged, _, reasons = stack_record.compare(recorded(), INPUTS, unread, WAVES)
     assert unchanged == ["datastore"]
     assert set(reasons) == {"network", "batch"}  # batch was converged on a network that can't be seen now
+
+
+@pytest.mark.parametrize(
+    ("kept", "given", "expected"),
+    [
+        ({}, {}, set()),
+        ({}, {"network": "in"}, {"network", "datastore"}),
+        ({"batch": {}}, {"network": "in"}, {"network", "datastore", "batch"}),
+        ({"renamed": {}}, {}, {"renamed"}),
+    ],
+)
+def test_nothing_of_a_later_wave_is_read(kept, given, expected):
+    assert stack_record.concerned({"waves": WAVES, "inputs": given}, {"components": kept}) == expected
 
 
 NO_RECORDS = [

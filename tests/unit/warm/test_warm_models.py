@@ -1,5 +1,3 @@
-# Copyright: the metaflow-ansible authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What sessions of botocore share in a fork server changes nothing of what they do."""
 
 from __future__ import annotations
