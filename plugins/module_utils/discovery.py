@@ -10,15 +10,12 @@ found by the names that the caller asks for.
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 
-with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
-    from botocore.config import Config
-
 from ansible_collections.mlops.metaflow.plugins.module_utils.image_source import content_tags
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import RETRIES
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import patient_client
 
 TAG_STACK = "mlops.metaflow/stack"
 TAG_ENVIRONMENT = "mlops.metaflow/environment"
@@ -52,7 +49,7 @@ def client_factory(module):
     def client(service):
         with lock:
             if service not in made:
-                made[service] = module.client(service, config=Config(retries=RETRIES))
+                made[service] = patient_client(module, service)
             return made[service]
 
     return client

@@ -44,6 +44,14 @@ RETRIES = {"mode": "standard", "total_max_attempts": 10}
 CREATE_PAUSES = (1, 2, 4, 8, 16, 20, 20, None)
 
 
+def patient_client(module, service):
+    """Return a boto3 client of the module's account and region, with :data:`RETRIES`.
+
+    :param str service: boto3's name of it.
+    """
+    return module.client(service, config=Config(retries=RETRIES))
+
+
 def _lost_answers():
     """The exceptions after which nobody knows whether AWS has done what it was asked for."""
     exceptions = botocore.exceptions
@@ -87,7 +95,7 @@ class AwsResource:
     def __init__(self, module: AnsibleAWSModule):
         self.module = module
         self.params = module.params
-        self.client = module.client(self.service, config=Config(retries=RETRIES))
+        self.client = patient_client(module, self.service)
 
     # What a subclass says
 

@@ -151,6 +151,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import absent_when
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import patient_client
 
 #: Where Batch writes the output of jobs whose definition names no other group.
 LOG_GROUP = "/aws/batch/job"
@@ -246,7 +247,7 @@ class Submission:
     def __init__(self, module):
         self.module = module
         self.params = module.params
-        self.batch = module.client("batch")
+        self.batch = patient_client(module, "batch")
 
     def run(self):
         """Submit the job, wait for its end, and end the module."""
@@ -381,7 +382,7 @@ class Submission:
         if not stream or not self.params["log_lines"]:
             return []
         with absent_when("ResourceNotFoundException"):
-            answer = self.module.client("logs").get_log_events(
+            answer = patient_client(self.module, "logs").get_log_events(
                 logGroupName=group, logStreamName=stream, limit=self.params["log_lines"], startFromHead=False
             )
             return [event["message"] for event in answer["events"]]

@@ -164,6 +164,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
     Failed,
     error_code,
     options,
+    patient_client,
 )
 
 #: Option -> key of the RDS API, for what is declared and compared under one name.
@@ -299,7 +300,7 @@ class Instance(AwsResource):
 
     def credentials(self):
         """Read the master user and the password from the secret; the values go nowhere but into the one call."""
-        secrets = self.module.client("secretsmanager")
+        secrets = patient_client(self.module, "secretsmanager")
         value = json.loads(secrets.get_secret_value(SecretId=self.params["master_user_secret"])["SecretString"])
         self.module.no_log_values.add(value["password"])
         return {"MasterUsername": value["username"], "MasterUserPassword": value["password"]}

@@ -65,7 +65,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     import botocore.exceptions
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import error_code
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import error_code, patient_client
 
 #: Seconds between two looks.
 PAUSE = 5
@@ -125,7 +125,7 @@ def main():
     )
     wait_timeout = 0 if module.check_mode else module.params["wait_timeout"]
     try:
-        found = read_all(module.client("ec2"), module.params["instance_ids"], wait_timeout)
+        found = read_all(patient_client(module, "ec2"), module.params["instance_ids"], wait_timeout)
     except Contradiction as error:
         module.fail_json(
             msg=f"The console of {error} shows different SSH host keys, so they can't be told from forged ones. "

@@ -76,7 +76,12 @@ event_connection:
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.mlops.metaflow.plugins.module_utils.discovery import absent_when
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import AwsResource, Failed, options
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
+    AwsResource,
+    Failed,
+    options,
+    patient_client,
+)
 
 SHOWN = ("Name", "Description", "AuthorizationType", "AuthParameters", "ConnectionArn", "ConnectionState", "SecretArn")
 
@@ -110,7 +115,7 @@ class Connection(AwsResource):
 
     @property
     def _secrets(self):
-        return self.module.client("secretsmanager")
+        return patient_client(self.module, "secretsmanager")
 
     def read(self):
         with absent_when("ResourceNotFoundException"):

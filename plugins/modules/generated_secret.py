@@ -168,7 +168,12 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
 )
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import TAG_OPTIONS, AwsResource, options
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
+    TAG_OPTIONS,
+    AwsResource,
+    options,
+    patient_client,
+)
 
 
 class GeneratedSecret(AwsResource):
@@ -226,7 +231,7 @@ class GeneratedSecret(AwsResource):
         declared, live = key_name(declared), key_name(live)
         if declared == live or not declared.startswith("alias/") or live is None or live.startswith("alias/"):
             return declared == live
-        key = self.module.client("kms").describe_key(KeyId=self.params["kms_key_id"])["KeyMetadata"]
+        key = patient_client(self.module, "kms").describe_key(KeyId=self.params["kms_key_id"])["KeyMetadata"]
         return key["KeyId"] == live
 
     def create(self, desired):

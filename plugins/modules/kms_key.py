@@ -86,6 +86,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
     AwsResource,
     concurrently,
     options,
+    patient_client,
 )
 
 #: KMS has names of its own for the parts of a tag.
@@ -141,7 +142,7 @@ class KmsKey(AwsResource):
         """Return the keys in use that have all of the tags and no alias: those that killed runs have left."""
         if not self.params["tags"]:
             return []
-        tagging = self.module.client("resourcegroupstaggingapi")
+        tagging = patient_client(self.module, "resourcegroupstaggingapi")
         wanted = [{"Key": key, "Values": [value]} for key, value in self.params["tags"].items()]
         pages = tagging.get_paginator("get_resources").paginate(TagFilters=wanted, ResourceTypeFilters=["kms:key"])
         arns = [found["ResourceARN"] for page in pages for found in page["ResourceTagMappingList"]]

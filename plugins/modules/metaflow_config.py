@@ -148,7 +148,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.mlops.metaflow.plugins.module_utils import metaflow_config as conf
 from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_file import ConfigFile, owner_problems
 from ansible_collections.mlops.metaflow.plugins.module_utils.metaflow_probe import ProbeError, ask
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import RETRIES, error_code
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import error_code, patient_client
 
 AUTH_KEY = "METAFLOW_SERVICE_AUTH_KEY"
 
@@ -200,11 +200,10 @@ def fetch_api_key(module):
     """Return the value of the API Gateway key; from here on Ansible blots it out of all that the module returns."""
     if not HAS_BOTO3:
         module.fail_json(msg=missing_required_lib("boto3 and botocore", reason="for api_key_id"))
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     key_id = module.params["api_key_id"]
-    client = module.client("apigateway", config=Config(retries=RETRIES))
+    client = patient_client(module, "apigateway")
     try:
         value = client.get_api_key(apiKey=key_id, includeValue=True)["value"]
     except (BotoCoreError, ClientError) as error:

@@ -148,6 +148,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.flow_deployment imp
 from ansible_collections.mlops.metaflow.plugins.module_utils.flow_parameters import texts, value_problems
 from ansible_collections.mlops.metaflow.plugins.module_utils.job_failure import failed_jobs
 from ansible_collections.mlops.metaflow.plugins.module_utils.live_flows import Account
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import patient_client
 
 #: Where Batch sends the log of a job whose definition says nothing else; Metaflow's never do by themselves.
 LOG_GROUP = "/aws/batch/job"
@@ -162,7 +163,7 @@ class Execution:
     def __init__(self, module):
         self.module = module
         self.params = module.params
-        self.states = module.client("stepfunctions")
+        self.states = patient_client(module, "stepfunctions")
 
     def start_flow(self, flow):
         """Start a deployed flow; return the execution's ARN."""
@@ -246,7 +247,7 @@ class Execution:
         if not stream or not self.params["log_lines"]:
             return []
         with absent_when("ResourceNotFoundException"):
-            answer = self.module.client("logs").get_log_events(
+            answer = patient_client(self.module, "logs").get_log_events(
                 logGroupName=LOG_GROUP, logStreamName=stream, limit=self.params["log_lines"], startFromHead=False
             )
             return [event["message"] for event in answer["events"]]

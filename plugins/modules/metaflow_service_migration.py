@@ -123,12 +123,11 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
     import botocore.exceptions
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
-    from botocore.config import Config
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import get_aws_connection_info
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import RETRIES
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import patient_client
 
 #: Seconds for one request: a little more than the 29 that API Gateway gives it.
 REQUEST_TIMEOUT = 35
@@ -204,7 +203,7 @@ class Service:
         self.url = module.params["url"].rstrip("/")
         self.key = module.params["api_key"]
         if module.params["api_key_id"]:
-            client = module.client("apigateway", config=Config(retries=RETRIES))
+            client = patient_client(module, "apigateway")
             self.key = client.get_api_key(apiKey=module.params["api_key_id"], includeValue=True)["value"]
             module.no_log_values.add(self.key)
 

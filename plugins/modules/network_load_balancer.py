@@ -227,6 +227,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.resource import (
     Failed,
     error_code,
     options,
+    patient_client,
 )
 
 #: Says whose a target group is: AWS itself forgets it when the listener goes.
@@ -438,14 +439,14 @@ class NetworkLoadBalancer(AwsResource):
 
     def _user(self, arn):
         """Name what AWS says that the load balancer is in use by."""
-        pages = self.module.client("apigateway").get_paginator("get_vpc_links").paginate()
+        pages = patient_client(self.module, "apigateway").get_paginator("get_vpc_links").paginate()
         links = [link["name"] for page in pages for link in page["items"] if arn in link["targetArns"]]
         return f"VPC link '{links[0]}' of API Gateway" if links else "a VPC endpoint service"
 
     def _interfaces(self, arn):
         """Return its network interfaces; they are gone some time after it, and hold its subnets and security groups."""
         name = {"Name": "description", "Values": [f"ELB {arn.partition('loadbalancer/')[2]}"]}
-        return self.module.client("ec2").describe_network_interfaces(Filters=[name])["NetworkInterfaces"]
+        return patient_client(self.module, "ec2").describe_network_interfaces(Filters=[name])["NetworkInterfaces"]
 
     def shown(self, resource):
         parts = {"TargetGroups", "TargetGroupArns", "Listeners", "ListenerArns"}

@@ -107,7 +107,7 @@ with suppress(ImportError):  # AnsibleAWSModule reports a missing SDK
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import ansible_dict_to_boto3_tag_list
-from ansible_collections.mlops.metaflow.plugins.module_utils.resource import error_code
+from ansible_collections.mlops.metaflow.plugins.module_utils.resource import error_code, patient_client
 
 
 def process_started(pid):
@@ -255,7 +255,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    lock = Lock(module.client("ssm"), module.params["name"])
+    lock = Lock(patient_client(module, "ssm"), module.params["name"])
     act = take if module.params["state"] == "present" else give_back
     try:
         act(module, lock)

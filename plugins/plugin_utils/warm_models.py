@@ -18,8 +18,8 @@ import warnings
 
 from warm_library import Archive
 
-# How modules name the service they want: client("ec2"), or an attribute of a class that makes the client.
-_CLIENT = re.compile(rb"""(?:\bclient\(\s*|\bservice = )["']([a-z0-9-]+)["']""")
+# How modules name the service they want: client("ec2"), client(module, "ec2"), or an attribute of the class that asks.
+_CLIENT = re.compile(rb"""(?:client\(\s*(?:[\w.]+,\s*)?|\bservice = )["']([a-z0-9-]+)["']""")
 # The code that is a module's own: itself, and what its collection has for it alone.
 _OWN_CODE = re.compile(
     r"\.plugins\.modules\.|^ansible\.legacy\.|^ansible_collections\.mlops\.metaflow\.plugins\.module_utils\."
