@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models import elastic_block_store, instances, launch_templates, tags, vpcs
+from moto.ec2.models import elastic_block_store, instances, launch_templates, security_groups, tags, vpcs
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.launch_templates import LaunchTemplates
@@ -37,6 +38,19 @@ def rule_description_answer() -> None:
         def update(original: Callable[..., Any], self: Any) -> ActionResult:
             original(self)
             return ActionResult({"Return": True})
+
+
+@gap("ec2", "rule-of-a-group", "Rules for one security group are the same rule, whatever their description.")
+def rule_of_a_group() -> None:
+    @wrap(security_groups.SecurityGroupRule, "__eq__")
+    def equal(original: Callable[..., bool], self: Any, other: Any) -> bool:
+        return original(_undescribed(self), _undescribed(other))
+
+
+def _undescribed(rule: Any) -> Any:
+    bare = copy.copy(rule)
+    bare.source_group = {key: value for key, value in rule.source_group.items() if key != "Description"}
+    return bare
 
 
 @gap("ec2", "vpc-endpoint-route-tables", "A gateway endpoint adds and removes the routes of its route tables.")

@@ -419,7 +419,7 @@ READERS = {
     "snapshot": _snapshots,
     "lifecycle_policy": _lifecycle_policies,
     "role": _roles,
-    "security_group": _ec2("describe_security_groups", "SecurityGroups", "GroupId"),
+    "security_group": _ec2("describe_security_groups", "SecurityGroups", "GroupId", extra=_in_vpc),
     "launch_template": _ec2("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
     "load_balancer": _load_balancers,
     "target_group": _target_groups,

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What resources of EC2 that are known by their tag ``Name`` in a VPC have in common."""
+"""What resources of EC2 that are known by a name in their VPC have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.resource import Aws
 
 
 class Ec2Resource(AwsResource):
-    """A resource of a VPC, known by its tag ``Name``; its id is AWS's own."""
+    """A resource of a VPC, known by its tag ``Name``, or a name that EC2 keeps besides; its id is AWS's own."""
 
     service = "ec2"
     #: The key of the resource's id, e.g. ``RouteTableId``.
@@ -22,6 +22,8 @@ class Ec2Resource(AwsResource):
     id_prefix = ""
     #: The filter of the describe call that takes ids, e.g. ``route-table-id``.
     id_filter = ""
+    #: The filter of the describe call that takes names.
+    name_filter = "tag:Name"
     #: EC2's word for the resource where tags are given at creation, e.g. ``route-table``.
     tag_type = ""
 
@@ -45,7 +47,7 @@ class Ec2Resource(AwsResource):
 
         :raises Failed: if several have the name.
         """
-        key = self.id_filter if self.name.startswith(self.id_prefix) else "tag:Name"
+        key = self.id_filter if self.name.startswith(self.id_prefix) else self.name_filter
         vpc = {"Name": "vpc-id", "Values": [self.params["vpc_id"]]}
         found = self.describe([vpc, {"Name": key, "Values": [self.name]}])
         if len(found) > 1:

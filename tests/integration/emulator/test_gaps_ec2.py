@@ -44,6 +44,17 @@ def test_update_of_rule_descriptions_answers_true(ec2: Any, network: Any) -> Non
     assert answer["Return"] is True
 
 
+@pytest.mark.gap("ec2/rule-of-a-group")
+def test_the_rule_of_a_group_gets_another_description(ec2: Any, network: Any) -> None:
+    pair = {"GroupId": network.group}
+    rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [pair | {"Description": "first"}]}
+    ec2.authorize_security_group_ingress(GroupId=network.group, IpPermissions=[rule])
+    again = rule | {"UserIdGroupPairs": [pair | {"Description": "second"}]}
+    ec2.update_security_group_rule_descriptions_ingress(GroupId=network.group, IpPermissions=[again])
+    (group,) = ec2.describe_security_groups(GroupIds=[network.group])["SecurityGroups"]
+    assert [one["Description"] for p in group["IpPermissions"] for one in p["UserIdGroupPairs"]] == ["second"]
+
+
 def gateway_routes(ec2: Any, table: str) -> list[str]:
     routes = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"][0]["Routes"]
     return [r["GatewayId"] for r in routes if r.get("GatewayId", "").startswith("vpce-")]
