@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the stack's status says of its flows."""
 
+from __future__ import annotations
+
 from types import SimpleNamespace
 
 from ansible_collections.mlops.metaflow.plugins.module_utils import activity
