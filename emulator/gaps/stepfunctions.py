@@ -23,6 +23,8 @@ from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name
 from moto.stepfunctions.parser.asl.component.state.exec.state_map.iteration import iteration_worker
 from moto.stepfunctions.parser.asl.component.state.exec.state_parallel import branches_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_batch
+from moto.stepfunctions.parser.asl.eval.environment import Environment
+from moto.stepfunctions.parser.asl.eval.program_state import ProgramStopped
 from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
@@ -135,6 +137,15 @@ def inner_errors() -> None:
         if getattr(module, "CustomErrorName", None) is not CustomErrorName:
             raise ShapeError(f"{module.__name__} doesn't use CustomErrorName")
         module.CustomErrorName = error_name
+
+
+@gap("stepfunctions", "stopped-map", "An execution that is stopped inside a map is ABORTED, not FAILED.")
+def stopped_map() -> None:
+    @wrap(Environment, "set_error")
+    def set_error(original: Callable[..., None], self: Environment, error: Any) -> None:
+        # The stopped iterations fail their map, which is no error of the execution's.
+        if not isinstance(self.program_state(), ProgramStopped):
+            original(self, error)
 
 
 @gap("stepfunctions", "definition-transitions", "A definition whose transitions lead nowhere is refused.")

@@ -54,7 +54,10 @@ def _count(batch, queue, state):
 
 
 def flows(scope, prefix):
-    """Return the state machines of the stack (flows and chains), each with its schedule and last executions."""
+    """Return the state machines of the stack (flows and chains), each with its schedule and last executions.
+
+    Those that failed last come first, then those that run, those that have run, and those that never did.
+    """
     states = scope.client("stepfunctions")
     scope.client("events")  # made here once, and not by each thread
     pages = states.get_paginator("list_state_machines").paginate()
@@ -65,7 +68,13 @@ def flows(scope, prefix):
         if item["name"].startswith((f"{prefix}_", f"{prefix}-"))
     ]
     found = concurrently({item["name"]: partial(_flow, scope, item, prefix) for item in listed})
-    return [found[name] for name in sorted(found) if found[name]]
+    return sorted(filter(None, found.values()), key=lambda flow: (_urgency(flow), flow["name"]))
+
+
+def _urgency(flow):
+    if not flow["executions"]:
+        return 3
+    return {"FAILED": 0, "TIMED_OUT": 0, "RUNNING": 1}.get(flow["executions"][0]["status"], 2)
 
 
 def _flow(scope, machine, prefix):

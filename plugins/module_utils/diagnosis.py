@@ -23,13 +23,16 @@ START_TIME = 900
 ENDPOINTS_OF_AGENT = frozenset({"ecs", "ecs-agent", "ecs-telemetry"})
 ENDPOINTS_OF_JOBS = frozenset({"ecr.api", "ecr.dkr", "logs", "s3"})
 
-#: Cause -> the mend.
+#: Cause -> the mend; {name} stands for the name of what it is found on.
 MENDS = {
-    "queue_disabled": "Enable it: --tags batch does, or `aws batch update-job-queue --state ENABLED`.",
+    "queue_disabled": (
+        "Enable it: --tags batch does, or `aws batch update-job-queue --job-queue {name} --state ENABLED`."
+    ),
     "queue_invalid": "Mend what AWS names, mostly one of its compute environments; then --tags batch.",
     "queue_empty": "Give it compute environments in batch_job_queues, then --tags batch.",
     "environment_disabled": (
-        "Enable it: --tags batch does, or `aws batch update-compute-environment --state ENABLED`."
+        "Enable it: --tags batch does, or "
+        "`aws batch update-compute-environment --compute-environment {name} --state ENABLED`."
     ),
     "environment_invalid": (
         "Mend what AWS names: --tags identity,network,batch puts the stack's own parts right. AWS checks "
@@ -194,7 +197,7 @@ class Finding:
     @property
     def mend(self):
         """What to do."""
-        return MENDS[self.cause]
+        return MENDS[self.cause].replace("{name}", self.resource.split()[-1])
 
 
 def diagnose(queues, environments, jobs):

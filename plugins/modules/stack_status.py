@@ -122,7 +122,7 @@ status:
       elements: dict
       sample: [{name: metaflow-prod, state: ENABLED, status: VALID, jobs: {RUNNABLE: 0, RUNNING: 2}}]
     flows:
-      description: Flows and chains with their schedules and last executions.
+      description: Flows and chains with their schedules and last executions; those that failed last come first.
       type: list
       elements: dict
       sample: [{name: HelloFlow, kind: flow, schedule: "cron(0 6 * * ? *)", executions: [{status: SUCCEEDED}]}]

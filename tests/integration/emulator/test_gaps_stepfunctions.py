@@ -44,12 +44,22 @@ def single(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(states: Any, arn: str, **more: Any) -> dict[str, Any]:
-    execution = states.start_execution(stateMachineArn=arn, **more)["executionArn"]
+    return ended(states, states.start_execution(stateMachineArn=arn, **more)["executionArn"])
+
+
+def ended(states: Any, execution: str) -> dict[str, Any]:
     limit = time.monotonic() + LIMIT
     while (found := states.describe_execution(executionArn=execution))["status"] == "RUNNING":
         assert time.monotonic() < limit, "the execution does not end"
         time.sleep(0.1)
     return found
+
+
+def entered(states: Any, execution: str, event: str) -> None:
+    limit = time.monotonic() + LIMIT
+    while event not in [one["type"] for one in states.get_execution_history(executionArn=execution)["events"]]:
+        assert time.monotonic() < limit, f"there is no {event}"
+        time.sleep(0.1)
 
 
 @pytest.mark.gap("stepfunctions/execution-name")
@@ -160,6 +170,16 @@ def test_a_state_fails_with_the_error_inside_it(states: Any, name: str) -> None:
         arn = machine(states, f"{name}-{kind}", single({"Type": kind, **outer}))
         ended = run(states, arn, input=json.dumps([1]))
         assert (ended["status"], ended["error"]) == ("FAILED", "States.TaskFailed")
+
+
+@pytest.mark.gap("stepfunctions/stopped-map")
+def test_an_execution_that_is_stopped_inside_a_map_is_aborted(states: Any, name: str) -> None:
+    waiting = single({"Type": "Wait", "Seconds": LIMIT})
+    arn = machine(states, name, single({"Type": "Map", "ItemProcessor": waiting}))
+    execution = states.start_execution(stateMachineArn=arn, input=json.dumps([1, 2]))["executionArn"]
+    entered(states, execution, "WaitStateEntered")
+    states.stop_execution(executionArn=execution)
+    assert ended(states, execution)["status"] == "ABORTED"
 
 
 WRONG = [

@@ -217,6 +217,12 @@ def test_what_is_broken_of_a_queue_is_told(broken, cause):
     assert cause in causes(replace(QUEUE, **broken))
 
 
+def test_a_mend_names_what_it_is_for():
+    found = causes(replace(QUEUE, state="DISABLED"), environments=[replace(EC2, state="DISABLED")])
+    assert "--job-queue flows --state ENABLED" in found["queue_disabled"].mend
+    assert f"--compute-environment {EC2.name} --state ENABLED" in found["environment_disabled"].mend
+
+
 def test_a_queue_starts_its_jobs_in_their_order():
     found = causes(jobs=[job(memory=100000, name="big"), job(name="small")])
     assert found["no_fitting_instance_type"].jobs == ("id-big",)
