@@ -175,7 +175,9 @@ def test_no_secret_and_nothing_unnamed_gets_into_a_layer():
 def test_requirements_are_pinned_exactly():
     for name in ("requirements.txt", "requirements-dev.txt"):
         for line in (ROOT / name).read_text().splitlines():
-            assert re.fullmatch(r"#.*|-r requirements\.txt|[\w-]+(\[\w+\])?==[\d.]+", line), line
+            assert re.fullmatch(
+                r"#.*|-r requirements\.txt|[\w-]+(\[\w+\])?==[\d.]+(; python_version [<>=]+ \"[\d.]+\")?", line
+            ), line
 
 
 def test_the_folder_is_no_package_so_that_the_library_of_its_name_is_imported():
