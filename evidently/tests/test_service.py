@@ -36,8 +36,10 @@ def running(serving, start_service):
     return f"https://127.0.0.1:{port}"
 
 
-async def predict_at_once(url: str, switching: threading.Event, first: threading.Event) -> list[httpx2.Response]:
-    """Send all requests side by side, half of them before and half of them while versions are switched."""
+async def predict_at_once(
+    url: str, first: threading.Event, switching: threading.Event, switched: threading.Event
+) -> list[httpx2.Response]:
+    """Send requests side by side: half of them before versions are switched, others meanwhile, the last after it."""
     limits = httpx2.Limits(max_connections=REQUESTS)
     trusted = ssl.create_default_context(cafile=os.environ["AUTHORITY_FILE"])
     async with httpx2.AsyncClient(headers=ADMIN, limits=limits, timeout=60, verify=trusted) as client:
@@ -50,32 +52,38 @@ async def predict_at_once(url: str, switching: threading.Event, first: threading
 
         before = [asyncio.create_task(one(number)) for number in range(REQUESTS // 2)]
         await asyncio.to_thread(switching.wait, 60)
-        during = [asyncio.create_task(one(number)) for number in range(REQUESTS // 2, REQUESTS)]
-        return await asyncio.gather(*before, *during)
+        last = REQUESTS - len(MODELS)
+        during = [asyncio.create_task(one(number)) for number in range(REQUESTS // 2, last)]
+        await asyncio.to_thread(switched.wait, 60)
+        after = [asyncio.create_task(one(number)) for number in range(last, REQUESTS)]
+        return await asyncio.gather(*before, *during, *after)
 
 
-def switch_back_and_forth(url: str, switching: threading.Event, first: threading.Event) -> list[int]:
-    """Switch both models six times each, by either way, from the first answer on."""
+FORTH = ("PUT", "active", {"version": "2"})
+BACK = ("POST", "rollback", {"from_version": "2"})
+
+
+def switch_back_and_forth(
+    url: str, first: threading.Event, switching: threading.Event, switched: threading.Event
+) -> list[tuple[int, bool]]:
+    """Switch both models from the first answer on, by either way, and end with version 2."""
     assert first.wait(60)
     statuses = []
-    for _ in range(3):
-        for method, path, body in (
-            ("PUT", "active", {"version": "2"}),
-            ("POST", "rollback", {"from_version": "2"}),
-        ):
-            for model in MODELS:
-                answer = ask(method, f"{url}/models/{model}/{path}", json=body)
-                statuses.append((answer.status_code, answer.json().get("changed")))
-                switching.set()
+    for method, path, body in (FORTH, BACK) * 3 + (FORTH,):
+        for model in MODELS:
+            answer = ask(method, f"{url}/models/{model}/{path}", json=body)
+            statuses.append((answer.status_code, answer.json().get("changed")))
+            switching.set()
+    switched.set()
     return statuses
 
 
 def test_200_predictions_while_versions_are_switched(serving, running):
-    switching, first = threading.Event(), threading.Event()
+    events = [threading.Event() for _ in range(3)]
     with ThreadPoolExecutor() as pool:
-        switches = pool.submit(switch_back_and_forth, running, switching, first)
-        answers = asyncio.run(predict_at_once(running, switching, first))
-    assert switches.result() == [(200, True)] * 12
+        switches = pool.submit(switch_back_and_forth, running, *events)
+        answers = asyncio.run(predict_at_once(running, *events))
+    assert switches.result() == [(200, True)] * 14
     assert [answer.text for answer in answers if answer.status_code != 200] == []
     assert {answer.json()["version"] for answer in answers} == {"1", "2"}
     for model in MODELS:
