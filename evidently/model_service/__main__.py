@@ -2,14 +2,16 @@
 
 import argparse
 import os
+import ssl
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from . import tls
 from .failure import Failure
-from .settings import DatabaseSettings, Settings, SettingsError, StoreSettings, read_number, read_secret, read_text
+from .settings import DatabaseSettings, Settings, StoreSettings, read_number, read_secret, read_text
 
 #: What the seed's models are trained on, and what is simulated, come from different seeds.
 SIMULATION_SEED = 7_000
@@ -19,6 +21,7 @@ BATCH = 500
 def serve(_: argparse.Namespace) -> None:
     """Serve the API until SIGTERM; requests under way are answered first."""
     settings = Settings.from_environment(os.environ)
+    files = tls.certificate_files(os.environ)
     with tempfile.TemporaryDirectory(prefix="model-service-metrics-") as figures:
         # Before prometheus_client is imported: it decides then how figures are kept.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
@@ -34,16 +37,21 @@ def serve(_: argparse.Namespace) -> None:
             workers=read_number(os.environ, "WORKERS", 2),
             timeout_graceful_shutdown=settings.request_seconds,
             server_header=False,
+            ssl_context_factory=tls.make_context,
+            **files,
         )
 
 
 def page(_: argparse.Namespace) -> None:
     """Serve the Streamlit page."""
     read_secret(os.environ, "API_TOKEN_FILE")
+    files = tls.certificate_files(os.environ)
     script = Path(__file__).with_name("page.py")
     options = {
         "server.address": os.environ.get("HOST", "127.0.0.1"),
         "server.port": str(read_number(os.environ, "PORT", 8501)),
+        "server.sslCertFile": files["ssl_certfile"],
+        "server.sslKeyFile": files["ssl_keyfile"],
         "server.headless": "true",
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
@@ -70,6 +78,7 @@ def migrate(_: argparse.Namespace) -> None:
 def check(_: argparse.Namespace) -> None:
     """Check the settings of serve, and end."""
     Settings.from_environment(os.environ)
+    tls.certificate_files(os.environ)
     print("the settings are sound")
 
 
@@ -121,11 +130,10 @@ def seed(options: argparse.Namespace) -> None:
 
 def health(_: argparse.Namespace) -> None:
     """Exit with 0 if HEALTH_URL answers well: the container's health check."""
-    url = os.environ.get("HEALTH_URL", "http://127.0.0.1:5000/healthz")
-    if not url.startswith("http://"):
-        raise SettingsError(f"HEALTH_URL '{url}' must begin with http://")
+    url = tls.checked_url(os.environ.get("HEALTH_URL", "https://localhost:5000/healthz"), "HEALTH_URL")
+    context = ssl.create_default_context(cafile=tls.authority(os.environ))
     try:
-        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - see above
+        urllib.request.urlopen(url, timeout=5, context=context).close()  # noqa: S310 - see above
     except (urllib.error.URLError, OSError) as error:
         sys.exit(f"{url}: {error}")
 
@@ -135,7 +143,8 @@ def _client(*variables: str):
     from .client import Client
 
     variable = next((name for name in variables if name in os.environ), variables[-1])
-    return Client(read_text(os.environ, "MODEL_SERVICE_URL"), read_secret(os.environ, variable))
+    read_text(os.environ, "MODEL_SERVICE_URL")
+    return Client.from_environment(os.environ, variable)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ import os
 import streamlit as st
 
 from model_service.client import Client, ServiceError
-from model_service.settings import SettingsError, read_secret
+from model_service.settings import SettingsError
 
 #: Button, heading and the route that makes the report.
 KINDS = {"Model performance": "monitor-model", "Target drift": "monitor-target"}
@@ -14,8 +14,7 @@ REPORT_HEIGHT = 1100  # pixels; the report scrolls within
 
 def service() -> Client:
     """Return the service that the environment names."""
-    url = os.environ.get("MODEL_SERVICE_URL", "http://127.0.0.1:5000")
-    return Client(url, read_secret(os.environ, "API_TOKEN_FILE"))
+    return Client.from_environment(os.environ, "API_TOKEN_FILE")
 
 
 def model_names(client: Client) -> list[str]:

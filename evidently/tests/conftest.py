@@ -1,4 +1,4 @@
-"""A private PostgreSQL, an S3 of moto's, and the service on both: in this process, or as a process of its own."""
+"""A private PostgreSQL, an S3 of moto's, an authority, and the service on them: in this process, or as another one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import boto3
 import psycopg
 import pytest
+import trustme
 from fastapi.testclient import TestClient
 from moto.server import ThreadedMotoServer
 
@@ -97,6 +98,25 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def certify(authority: trustme.CA, directory: Path) -> dict[str, str]:
+    """Write a new certificate and its key, each as a whole new file; return the variables that name them."""
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    files = {
+        "AUTHORITY_FILE": (authority.cert_pem, "ca.crt"),
+        "CERTIFICATE_KEY_FILE": (certificate.private_key_pem, "node.key"),
+        "CERTIFICATE_FILE": (certificate.cert_chain_pems[0], "node.crt"),
+    }
+    for blob, name in files.values():
+        blob.write_to_path(directory / f"{name}.next")
+        (directory / f"{name}.next").replace(directory / name)
+    return {variable: str(directory / name) for variable, (_, name) in files.items()}
+
+
 class Api:
     """The service in this process, as its clients see it."""
 
@@ -138,8 +158,10 @@ class Api:
 
 
 @contextmanager
-def place(cluster: dict[str, str], s3_endpoint: str, directory: Path) -> Iterator[dict[str, str]]:
-    """A database without a schema, a bucket, tokens: in this process's environment for a while, and as a map."""
+def place(
+    cluster: dict[str, str], s3_endpoint: str, authority: trustme.CA, directory: Path
+) -> Iterator[dict[str, str]]:
+    """A database without a schema, a bucket, tokens, a certificate: in this process's environment, and as a map."""
     name = f"test-{os.urandom(6).hex()}"
     with connect(cluster, "postgres") as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
@@ -147,6 +169,7 @@ def place(cluster: dict[str, str], s3_endpoint: str, directory: Path) -> Iterato
     (directory / "admin-token").write_text(ADMIN_TOKEN + "\n")
     variables = {
         **AWS,
+        **certify(authority, directory),
         "AWS_ENDPOINT_URL": s3_endpoint,
         "MODELS_BUCKET": name,
         "MODELS_CACHE": str(directory / "cache"),
@@ -195,9 +218,9 @@ def trained(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture
-def empty_place(cluster, s3_endpoint, tmp_path) -> Iterator[dict[str, str]]:
+def empty_place(cluster, s3_endpoint, authority, tmp_path) -> Iterator[dict[str, str]]:
     """The environment of a new installation, before `migrate`."""
-    with place(cluster, s3_endpoint, tmp_path) as environment:
+    with place(cluster, s3_endpoint, authority, tmp_path) as environment:
         yield environment
 
 
@@ -215,10 +238,10 @@ def serving(api: Api) -> Api:
 
 
 @pytest.fixture(scope="module")
-def shared(cluster, s3_endpoint, trained, tmp_path_factory) -> Iterator[Api]:
+def shared(cluster, s3_endpoint, authority, trained, tmp_path_factory) -> Iterator[Api]:
     """The same for a module's tests that leave nothing behind."""
     with (
-        place(cluster, s3_endpoint, tmp_path_factory.mktemp("shared")) as environment,
+        place(cluster, s3_endpoint, authority, tmp_path_factory.mktemp("shared")) as environment,
         serve_versions(environment, trained) as api,
     ):
         yield api.activate("1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -37,6 +38,9 @@ def test_check_tells_settings_that_serve_would_refuse(empty_place):
     assert (good.returncode, good.stdout) == (0, "the settings are sound\n"), good.stderr
     assert bad.returncode == 1
     assert "REQUEST_BYTES 'many' must be a whole number above 0" in bad.stderr
+    bad = run({**empty_place, "CERTIFICATE_FILE": os.devnull}, "check")
+    assert bad.returncode == 1
+    assert bad.stderr.startswith("model service: CERTIFICATE_FILE /dev/null and CERTIFICATE_KEY_FILE ")
 
 
 def test_migrate_makes_the_tables_of_the_code_and_a_second_time_nothing(empty_place):
@@ -95,7 +99,7 @@ def test_seed_fills_an_empty_installation_and_may_be_run_again(empty_place, star
     migrate_now(empty_place)
     port = free_port()
     start_service(empty_place, port)
-    environment = empty_place | {"MODEL_SERVICE_URL": f"http://127.0.0.1:{port}"}
+    environment = empty_place | {"MODEL_SERVICE_URL": f"https://127.0.0.1:{port}"}
     first = run(environment, "seed", "--rows", "600")
     assert first.returncode == 0, first.stderr
     second = run(environment, "seed", "--rows", "0")
@@ -106,9 +110,10 @@ def test_seed_fills_an_empty_installation_and_may_be_run_again(empty_place, star
     for model in MODELS:
         assert sql(empty_place, f"SELECT count(*), count(score) FROM {TABLES[model]}") == [(600, 600)]
         page = requests.get(
-            f"http://127.0.0.1:{port}/monitor-model/{model}",
+            f"https://127.0.0.1:{port}/monitor-model/{model}",
             headers={"Authorization": f"Bearer {API_TOKEN}"},
             timeout=60,
+            verify=empty_place["AUTHORITY_FILE"],
         )
         assert page.status_code == 200
     keys = [one["Key"] for one in boto3.client("s3").list_objects_v2(Bucket=empty_place["MODELS_BUCKET"])["Contents"]]
@@ -119,7 +124,7 @@ def test_seed_fills_an_empty_installation_and_may_be_run_again(empty_place, star
 def test_deploy_says_what_the_service_answered(serving, start_service):
     port = free_port()
     start_service(serving.environment, port, workers=1)
-    environment = serving.environment | {"MODEL_SERVICE_URL": f"http://127.0.0.1:{port}"}
+    environment = serving.environment | {"MODEL_SERVICE_URL": f"https://127.0.0.1:{port}"}
     done = run(environment, "deploy", "--version", "9")
     assert done.returncode == 1
     assert done.stderr.startswith("model service: 404: version: cannot read s3://")
@@ -129,11 +134,17 @@ def test_deploy_says_what_the_service_answered(serving, start_service):
 def test_health_follows_the_address(serving, start_service):
     port = free_port()
     start_service(serving.environment, port, workers=1)
-    url = f"http://127.0.0.1:{port}"
+    url = f"https://127.0.0.1:{port}"
     assert run(serving.environment | {"HEALTH_URL": f"{url}/healthz"}, "health").returncode == 0
     assert run(serving.environment | {"HEALTH_URL": f"{url}/models"}, "health").returncode == 1
-    assert run(serving.environment | {"HEALTH_URL": "http://127.0.0.1:9/healthz"}, "health").returncode == 1
-    assert run(serving.environment | {"HEALTH_URL": "file:///etc/passwd"}, "health").returncode == 1
+    assert run(serving.environment | {"HEALTH_URL": "https://127.0.0.1:9/healthz"}, "health").returncode == 1
+    assert run(serving.environment | {"HEALTH_URL": f"{url}/healthz", "AUTHORITY_FILE": ""}, "health").returncode == 1
+    for refused in ("file:///etc/passwd", f"http://127.0.0.1:{port}/healthz"):
+        done = run(serving.environment | {"HEALTH_URL": refused}, "health")
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"model service: HEALTH_URL '{refused}' must begin with https://\n",
+        )
 
 
 # The image's recipe
@@ -164,7 +175,9 @@ def test_no_secret_and_nothing_unnamed_gets_into_a_layer():
 def test_requirements_are_pinned_exactly():
     for name in ("requirements.txt", "requirements-dev.txt"):
         for line in (ROOT / name).read_text().splitlines():
-            assert re.fullmatch(r"#.*|-r requirements\.txt|[\w-]+(\[\w+\])?==[\d.]+", line), line
+            assert re.fullmatch(
+                r"#.*|-r requirements\.txt|[\w-]+(\[\w+\])?==[\d.]+(; python_version [<>=]+ \"[\d.]+\")?", line
+            ), line
 
 
 def test_the_folder_is_no_package_so_that_the_library_of_its_name_is_imported():

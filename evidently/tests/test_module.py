@@ -19,7 +19,12 @@ def run(api, start_service, capsys):
     start_service(api.environment, port)
 
     def run(check: bool = False, **options) -> dict:
-        options = {"url": f"http://127.0.0.1:{port}", "token_file": api.environment["ADMIN_TOKEN_FILE"], **options}
+        options = {
+            "url": f"https://127.0.0.1:{port}",
+            "token_file": api.environment["ADMIN_TOKEN_FILE"],
+            "ca_path": api.environment["AUTHORITY_FILE"],
+            **options,
+        }
         options = {name: value for name, value in options.items() if value is not None}
         capsys.readouterr()
         with (
@@ -60,7 +65,10 @@ def test_deploy_switch_and_roll_back_each_once(run, api):
         ({"version": "1", "sha256": "0" * 64}, "409, sha256: the manifest of xgboost_model 1 has"),
         ({"version": "1", "name": "no_model"}, "404, model_name: there is no such model"),
         ({"from_version": "1", "state": "rolled_back", "name": "no_model"}, "404, model_name"),
-        ({"version": "1", "url": "http://127.0.0.1:9"}, "got no answer"),
+        ({"version": "1", "url": "https://127.0.0.1:9"}, "got no answer"),
+        ({"version": "1", "url": "http://127.0.0.1:9"}, "url is 'http://127.0.0.1:9', and must be https://"),
+        ({"version": "1", "ca_path": None}, "certificate verify failed"),
+        ({"version": "1", "ca_path": "/nowhere"}, "ca_path /nowhere is no file"),
         ({"version": "1", "token_file": "/nowhere"}, "token_file /nowhere can't be read: FileNotFoundError"),
         ({"version": "1", "token_file": None, "token": "wrong"}, "401, "),
         ({"version": None}, "state is active but all of the following are missing: version"),

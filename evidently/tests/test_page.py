@@ -17,7 +17,7 @@ def page_of_a_service(shared, start_for_module):
     port = free_port()
     start_for_module(shared.environment, port)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODEL_SERVICE_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("MODEL_SERVICE_URL", f"https://127.0.0.1:{port}")
         yield lambda: AppTest.from_file(PAGE, default_timeout=300).run()
 
 
@@ -66,9 +66,9 @@ def test_the_services_reason_is_shown(page_of_a_service):
 
 
 def test_a_service_that_is_away_is_said(page_of_a_service, monkeypatch):
-    monkeypatch.setenv("MODEL_SERVICE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("MODEL_SERVICE_URL", "https://127.0.0.1:9")
     page = page_of_a_service()
-    assert [error.value for error in page.error] == ["http://127.0.0.1:9 does not answer: ConnectionError"]
+    assert [error.value for error in page.error] == ["https://127.0.0.1:9 does not answer: ConnectionError"]
     assert not page.exception
 
 

@@ -8,8 +8,6 @@ They run on the machine itself, with its Python's own library.
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mlops.metaflow.plugins.module_utils import json_service
@@ -32,7 +30,7 @@ class Client:
     def __init__(self, module):
         self._module, params = module, module.params
         self.username = params["username"]
-        self._url = checked_url(module)
+        self._url = json_service.checked_url(module)
         self._options = {
             "service": "Elasticsearch",
             "hint": "Does it run there, and is its certificate of the authority in ca_path?",
@@ -42,8 +40,6 @@ class Client:
             "force_basic_auth": True,
             "use_proxy": False,
         }
-        if params["ca_path"] and not Path(params["ca_path"]).is_file():
-            raise Refused(f"ca_path {params['ca_path']} is no file")
         self._password = self.password_in(params["password_file"])
 
     def password_in(self, path, option="password_file"):
@@ -90,17 +86,6 @@ class Client:
     def _request(self, method, path, body, username, password):
         given = {"url_username": username, "url_password": password, **self._options}
         return json_service.call(method, self._url + path, body, **given)
-
-
-def checked_url(module):
-    """Return the address without its last slash."""
-    url = module.params["url"]
-    parts = urlsplit(url)
-    if parts.password:
-        module.no_log_values.add(parts.password)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
-        raise Refused(f"url is '{url}', and must be https://<host>:<port>, without a user")
-    return url.rstrip("/")
 
 
 def read_password(path, option):

@@ -8,6 +8,7 @@ import http.client
 import json
 import urllib.error
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -51,6 +52,22 @@ def call(method, url, body=None, *, service, hint, reason_in, headers=None, **op
         raise Refused(f"{shown} was not answered by {service}: its answer is no JSON") from error
     except (OSError, http.client.HTTPException) as error:
         raise Refused(f"{shown} got no answer ({getattr(error, 'reason', error)}). {hint}") from error
+
+
+def checked_url(module):
+    """Return a module's ``url`` without its last slash; its ``ca_path`` is there.
+
+    :raises Refused: for an address to which a password or a token would go in clear, and for a missing file.
+    """
+    url, authority = module.params["url"], module.params["ca_path"]
+    parts = urlsplit(url)
+    if parts.password:
+        module.no_log_values.add(parts.password)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
+        raise Refused(f"url is '{url}', and must be https://<host>:<port>, without a user")
+    if authority and not Path(authority).is_file():
+        raise Refused(f"ca_path {authority} is no file")
+    return url.rstrip("/")
 
 
 def reason(body, reason_in):

@@ -19,7 +19,7 @@ author:
   - The metaflow-ansible authors
 options:
   url:
-    description: The address of the service.
+    description: The address of the service, with C(https).
     type: str
     required: true
   token:
@@ -56,12 +56,8 @@ options:
     description: Longest time in seconds for one request. The service loads a model within it.
     type: int
     default: 120
-  validate_certs:
-    description: Whether the certificate of an C(https) address is checked.
-    type: bool
-    default: true
   ca_path:
-    description: Certificates of the authorities to trust, for an C(https) address.
+    description: The certificate of the authority that signed the service's. Without it, the machine's own count.
     type: path
 attributes:
   check_mode:
@@ -80,14 +76,16 @@ attributes:
 EXAMPLES = r"""
 - name: Have version 2 answer
   mlops.metaflow.evidently_model:
-    url: http://127.0.0.1:5000
+    url: https://127.0.0.1:5000
+    ca_path: /etc/evidently/certificates/ca.crt
     token_file: /etc/evidently/admin_token
     name: xgboost_model
     version: "2"
 
 - name: Go back from it
   mlops.metaflow.evidently_model:
-    url: http://127.0.0.1:5000
+    url: https://127.0.0.1:5000
+    ca_path: /etc/evidently/certificates/ca.crt
     token_file: /etc/evidently/admin_token
     name: xgboost_model
     from_version: "2"
@@ -95,7 +93,8 @@ EXAMPLES = r"""
 
 - name: List all models
   mlops.metaflow.evidently_model:
-    url: http://127.0.0.1:5000
+    url: https://127.0.0.1:5000
+    ca_path: /etc/evidently/certificates/ca.crt
     token_file: /etc/evidently/admin_token
     state: list
   register: deployed
@@ -142,15 +141,15 @@ from ansible_collections.mlops.metaflow.plugins.module_utils.json_service import
 class Service:
     """The model service, as its administrator calls it."""
 
-    def __init__(self, params, token):
-        self._url = params["url"].rstrip("/")
+    def __init__(self, module, token):
+        params = module.params
+        self._url = json_service.checked_url(module)
         self._options = {
             "service": "a model service",
-            "hint": "Is the service running, and reached from here?",
+            "hint": "Is the service running, reached from here, and its certificate of the authority in ca_path?",
             "reason_in": reason_in,
             "headers": {"Authorization": f"Bearer {token}"},
             "timeout": params["timeout"],
-            "validate_certs": params["validate_certs"],
             "ca_path": params["ca_path"],
         }
 
@@ -257,7 +256,6 @@ def main():
             "from_version": {},
             "state": {"choices": ["present", "active", "rolled_back", "list"], "default": "active"},
             "timeout": {"type": "int", "default": 120},
-            "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
         },
         mutually_exclusive=[("token", "token_file")],
@@ -272,7 +270,7 @@ def main():
     try:
         token = read_token(module.params)
         module.no_log_values.add(token)
-        result = converge(module, Service(module.params, token))
+        result = converge(module, Service(module, token))
     except Refused as error:
         module.fail_json(msg=f"Failed to have the model service do it: {error}")
     module.exit_json(**result)

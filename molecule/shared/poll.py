@@ -1,11 +1,11 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Search again and again, each time by a new connection, until a file is there; then say how often, and what failed.
+"""Ask again and again, each time by a new connection, until a file is there; then say how often, and what failed.
 
     poll.py ANSWERS CREDENTIALS CA STOP PATIENCE URL …
 
-The nodes are asked in turn. PATIENCE is for how many seconds a search may be tried again, at the next one, as
-Elasticsearch's own clients do it; 0 is not at all.
+CREDENTIALS is a file with a user and a password, or with a token. The addresses are asked in turn. PATIENCE is for how
+many seconds a request may be tried again, at the next one, as Elasticsearch's own clients do it; 0 is not at all.
 """
 
 import base64
@@ -20,11 +20,13 @@ from pathlib import Path
 
 answers, credentials, authority, stop, patience, *urls = sys.argv[1:]
 context = ssl.create_default_context(cafile=authority)
-header = {"Authorization": "Basic " + base64.b64encode(Path(credentials).read_bytes().strip()).decode()}
-searches, failures = 0, []
+secret = Path(credentials).read_text().strip()
+authorization = "Basic " + base64.b64encode(secret.encode()).decode() if ":" in secret else "Bearer " + secret
+header = {"Authorization": authorization}
+requests, failures = 0, []
 
 
-def search(url):
+def ask(url):
     request = urllib.request.Request(url, headers=header)  # noqa: S310 - the scenario gives https
     with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
         return json.load(answer)
@@ -33,15 +35,15 @@ def search(url):
 places = itertools.cycle(urls)
 while not Path(stop).exists():
     limit = time.monotonic() + float(patience)
-    searches += 1
+    requests += 1
     while True:
         url = next(places)
         try:
-            search(url)
+            ask(url)
             break
         except (OSError, ValueError) as error:
             if time.monotonic() > limit:
                 failures.append(f"{url}: {error}")
                 break
             time.sleep(0.2)
-Path(answers).write_text(json.dumps({"searches": searches, "failures": failures}))
+Path(answers).write_text(json.dumps({"requests": requests, "failures": failures}))

@@ -1,6 +1,6 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Variables of ELK that can't be are told in one sentence each, before anything is touched."""
+"""Variables of ELK and of Evidently that can't be are told in one sentence each, before anything is touched."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ DIGEST = "@sha256:" + "0" * 64
 HOSTS = {
     f"elk_{name}_image": f"registry.example/{name}:8.19.2{DIGEST}" for name in ("elasticsearch", "kibana", "logstash")
 }
+EVIDENTLY = {f"evidently_{name}_image": f"registry.example/{name}{DIGEST}" for name in ("postgres", "base")}
 CLOUD = {
     "elk_provider": "elastic_cloud",
     "elk_cloud_id": "flows:ZXUtd2VzdC0x",
@@ -29,13 +30,13 @@ CLOUD = {
 
 @pytest.fixture
 def problems(tmp_path):
-    """Return ``problems(variables, host, machines)``: the sentences by which the role refuses variables."""
+    """Return ``problems(variables, host, machines, role)``: the sentences by which the role refuses variables."""
 
-    def problems(variables, host="elk-1", machines=1):
+    def problems(variables, host="elk-1", machines=1, role="elk"):
         elk = {f"elk-{number}": {"ansible_host": f"198.51.100.{number}"} for number in range(1, machines + 1)}
-        groups = {"elk": {"hosts": elk}, "others": {"hosts": {"secrets": {}}}}
+        groups = {"elk": {"hosts": elk}, "evidently": {"hosts": {"ev-1": {}}}, "others": {"hosts": {"secrets": {}}}}
         (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"children": groups, "vars": STACK | variables}}))
-        task = {"mlops.metaflow.preflight": {"components": ["elk"]}}
+        task = {"mlops.metaflow.preflight": {"components": [role]}}
         play = {"hosts": host, "gather_facts": False, "connection": "local", "tasks": [task]}
         (tmp_path / "play.yml").write_text(json.dumps([play]))
         command = Path(sys.executable).parent / "ansible-playbook"
@@ -112,3 +113,24 @@ def test_what_elastic_cloud_needs_is_asked_for(problems, variables, reason):
 def test_two_machines_are_no_cluster(problems):
     (problem,) = problems(HOSTS, machines=2)
     assert "of two, none may be lost" in problem
+
+
+def test_the_defaults_of_evidently_are_taken(problems):
+    assert problems(EVIDENTLY, host="ev-1", role="evidently") == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"evidently_base_image": ""}, "unless evidently_image is set"),
+        ({"evidently_page_port": 5000}, "another one than evidently_page_port"),
+        ({"evidently_address": "https://models"}, "without a port"),
+        ({"evidently_names": ["models.example", "a b"]}, "a list of addresses and names"),
+        ({"evidently_certificate_renewal_days": 365}, "less than evidently_certificate_days"),
+        ({"evidently_authority_days": 100}, "more than evidently_certificate_days"),
+        ({"evidently_certificates_days": 1}, "did you mean 'evidently_"),
+    ],
+)
+def test_a_variable_of_evidently_that_cannot_be_is_refused(problems, variables, reason):
+    (problem,) = problems(EVIDENTLY | variables, host="ev-1", role="evidently")
+    assert reason in problem
