@@ -2,8 +2,9 @@
 # Copyright: the metaflow-ansible authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-# In place of amazon.aws.ec2_security_group (10.1), which sleeps three seconds in each creation before it looks for the
-# first time, names no group and no rule that check mode would make, and leaves a rule's other description as it is.
+# In place of amazon.aws.ec2_security_group (10.1), which sleeps three seconds for each new group before it first looks
+# for it, and ten where a rule isn't shown at once; takes rules away before it adds others; and returns no ID in check
+# mode.
 
 from __future__ import annotations
 
@@ -30,14 +31,14 @@ options:
   description:
     description: What the group is for. It can't be changed.
     type: str
-  rules: &rules
+  rules:
     description: Who may connect. Each entry makes a rule for each of its ports and each of its sources.
     type: list
     elements: dict
     default: []
     suboptions: &suboptions
       proto:
-        description: The protocol. V(all) has no ports.
+        description: The protocol. V(all) takes no ports.
         type: str
         choices: [tcp, udp, all]
         required: true
@@ -132,6 +133,8 @@ SOURCES = {
     "UserIdGroupPairs": "GroupId",
 }
 
+PORTS = ("FromPort", "ToPort")
+
 #: EC2's words for the two directions, in the names of its keys and calls.
 DIRECTIONS = {"Ingress": "IpPermissions", "Egress": "IpPermissionsEgress"}
 
@@ -139,14 +142,18 @@ DIRECTIONS = {"Ingress": "IpPermissions", "Egress": "IpPermissionsEgress"}
 PREDICTED = "sg-predicted"
 
 
-def rules_of(permissions):
-    """Return EC2's permissions as rules, each with one source or destination."""
+def rules_of(permissions, owner):
+    """Return EC2's permissions as rules, each with one source or destination.
+
+    :param owner: the group's account. A group of another one is named together with it.
+    """
     return [
         {
             "IpProtocol": permission["IpProtocol"],
-            # EC2 leaves the ports of all protocols out, an emulator says -1.
-            **{key: permission[key] for key in ("FromPort", "ToPort") if permission.get(key, -1) != -1},
+            # EC2 leaves the ports of all protocols out, an emulator says -1; of ICMP, -1 is every type and code.
+            **{key: permission[key] for key in PORTS if key in permission and permission["IpProtocol"] != "-1"},
             name: source[name],
+            **({"UserId": source["UserId"]} if source.get("UserId", owner) != owner else {}),
             "Description": source.get("Description", ""),
         }
         for permission in permissions
@@ -158,9 +165,8 @@ def rules_of(permissions):
 def permission(rule):
     """Return a rule as EC2's calls take it."""
     sources, name = next((sources, name) for sources, name in SOURCES.items() if name in rule)
-    source = {name: rule[name], **({"Description": rule["Description"]} if rule["Description"] else {})}
-    ports = {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in rule}
-    return {**ports, sources: [source]}
+    source = {key: rule[key] for key in (name, "UserId", "Description") if rule.get(key)}
+    return {**{key: rule[key] for key in ("IpProtocol", *PORTS) if key in rule}, sources: [source]}
 
 
 def declared_rules(entries, own_id):
@@ -170,6 +176,8 @@ def declared_rules(entries, own_id):
     """
     rules = {}
     for entry in entries:
+        if entry["proto"] == "all" and entry["ports"]:
+            raise Failed(f"a rule names the ports {', '.join(entry['ports'])}, and proto 'all' has none.")
         sources = [
             *({"CidrIp": ipv4_range(cidr)} for cidr in entry["cidr_ip"]),
             *({"GroupId": group} for group in entry["group_id"] + ([own_id] if entry["self"] else [])),
@@ -210,6 +218,8 @@ class SecurityGroup(Ec2Resource):
     name_filter = "group-name"
     tag_type = "security-group"
     unordered = ("tags", *DIRECTIONS)
+    #: what was declared, once it has been written
+    written = None
 
     def declare(self):
         return {"Description": self.params["description"], "tags": self.declared_tags()}
@@ -227,7 +237,9 @@ class SecurityGroup(Ec2Resource):
         group = self.named()
         if group is None:
             return None
-        rules = {direction: rules_of(group[permissions]) for direction, permissions in DIRECTIONS.items()}
+        rules = {
+            direction: rules_of(group[permissions], group["OwnerId"]) for direction, permissions in DIRECTIONS.items()
+        }
         return {key: group[key] for key in ("GroupId", "Description", "VpcId", "tags")} | rules
 
     def refuse(self, live, desired, changes):
@@ -243,13 +255,18 @@ class SecurityGroup(Ec2Resource):
             VpcId=self.params["vpc_id"],
             TagSpecifications=self.specifications(),
         )
+        looks = []
+
+        def is_shown():
+            looks.append(self.read())
+            return looks[-1] and looks[-1]["Egress"]
+
         # AWS gives each new group a rule that lets everything out, and may show it a little later.
-        self.wait_for("shown with its first rule", lambda: (self.read() or {}).get("Egress"))
-        live = self.read()
-        self.update(live, self.refine(desired, live), dict.fromkeys(DIRECTIONS))
+        self.wait_for("shown with its first rule", is_shown)
+        self.update(looks[-1], self.refine(desired, looks[-1]), dict.fromkeys(DIRECTIONS))
 
     def update(self, live, desired, changes):
-        self.desired = desired
+        self.written = desired
         for direction in [direction for direction in DIRECTIONS if direction in changes]:
             self.update_rules(direction.lower(), live["GroupId"], by_meaning(live[direction]), desired[direction])
 
@@ -270,8 +287,7 @@ class SecurityGroup(Ec2Resource):
 
     def settled(self, live):
         # Not every part of EC2 shows what was written at once.
-        desired = getattr(self, "desired", None)
-        return desired is None or all(by_meaning(live[one]) == by_meaning(desired[one]) for one in DIRECTIONS)
+        return not self.written or all(by_meaning(live[one]) == by_meaning(self.written[one]) for one in DIRECTIONS)
 
     def delete(self, live):
         self.client.delete_security_group(GroupId=live["GroupId"])

@@ -14,7 +14,8 @@ short_description: Compare the live stack with what its last successful converge
 version_added: 0.1.0
 description:
   - Reads the live resources of all components in one pass of concurrent calls, a document for each component, and
-    compares them with the record of the last successful converge.
+    compares them with the record of the last successful converge. Waves after the last component that is recorded or
+    asked for are not read.
   - A component is unchanged if its inputs (variables, code of role and modules), its own document, and the documents of
     all components of earlier waves equal those in the record.
   - The record is an object in the stack's bucket. It is a cache and never a source of truth. Where it is missing or not

@@ -171,6 +171,8 @@ def _share_handlers(hooks, handlers) -> None:
     Each session registers some 130 of them. What an event's name is an alias of, and whether a function takes keywords,
     is worked out each time, in a fifth of a module's time; it follows from the code alone.
     """
+    if not {"EVENT_ALIASES", "EventAliaser", "accepts_kwargs"} <= vars(hooks).keys():
+        return  # a botocore that does it in another way
     names: dict[str, str] = {}
     original = hooks.EventAliaser.__init__
 

@@ -89,11 +89,14 @@ def test_a_group_in_twelve_steps(group, network):
 def test_a_rule_that_was_made_by_hand_is_taken_away(group, network):
     identifier = group.run(database(network))["security_group"]["group_id"]
     everybody = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
-    network.ec2.authorize_security_group_ingress(GroupId=identifier, IpPermissions=[everybody])
+    ping = {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    network.ec2.authorize_security_group_ingress(GroupId=identifier, IpPermissions=[everybody, ping])
     out = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     network.ec2.authorize_security_group_egress(GroupId=identifier, IpPermissions=[out])
     real = group.change(database(network))
-    assert [rule["CidrIpv6"] for rule in real["diff"]["before"]["Ingress"] if "CidrIpv6" in rule] == ["::/0"]
+    before = real["diff"]["before"]["Ingress"]
+    assert [rule["CidrIpv6"] for rule in before if "CidrIpv6" in rule] == ["::/0"]
+    assert [rule["FromPort"] for rule in before if rule["IpProtocol"] == "icmp"] == [-1]
     (found,) = live(network)
     assert shape(found["IpPermissions"]) == [f"tcp 5432-5432 {network.clients}: PostgreSQL"]
     assert found["IpPermissionsEgress"] == []
@@ -119,6 +122,7 @@ REFUSED = {
     "a port": ({"ports": ["http"]}, "'http' is neither a port nor a range of ports (8000-8010)."),
     "a range of ports": ({"ports": ["80-"]}, "'80-' is neither a port"),
     "a range of addresses": ({"cidr_ip": ["10.0.0.0/33"]}, "'10.0.0.0/33' is no IPv4 range"),
+    "ports of all protocols": ({"proto": "all"}, "a rule names the ports 80, and proto 'all' has none."),
     "an IPv6 range": ({"cidr_ip": ["::/0"]}, "'::/0' is no IPv4 range"),
 }
 
